@@ -1,0 +1,236 @@
+"""The features as ONNX nodes: prompt -> counts -> ten features. Training and serving run the same ones.
+
+Part A, `prompt_to_counts`, turns a prompt into eleven whole numbers. Training comes by the same numbers from
+its bags of words, so that each prompt's own outcome can be left out of its sums. Part B,
+`counts_to_features`, turns them into the ten features, in training as in serving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from features.vocabulary import WEIGHT_SCALE, Vocabulary
+from features.words import LINE_BREAK, NUMBERS, PADDING, REASONING_WORDS, SYMBOLS, tokenizer_node
+
+FEATURES = (
+    "prompt_size",
+    "context_size",
+    "tool_count",
+    "turn_count",
+    "line_count",
+    "digit_share",
+    "symbol_share",
+    "reasoning_words",
+    "flash_vocabulary",
+    "pro_vocabulary",
+)
+OCCURRENCES = ("words", "lines", "numbers", "symbols", "reasoning", "known")
+# A sum of weights is low + 256 * high: two signed bytes per weight make the fastest exact product.
+DISTINCT_SUMS = ("distinct", "flash_low", "pro_low", "flash_high", "pro_high")
+COUNTS = (*OCCURRENCES, *DISTINCT_SUMS)
+REQUEST_INPUTS = ("context_bytes", "tool_count", "turn_count")
+LOGARITHMS = {
+    "prompt_size": "words",
+    "context_size": "context_bytes",
+    "tool_count": "tool_count",
+    "turn_count": "turn_count",
+    "line_count": "lines",
+    "reasoning_words": "reasoning",
+}
+SHARES = {
+    "digit_share": ("numbers", "words", 1),
+    "symbol_share": ("symbols", "words", 1),
+    "flash_vocabulary": ("flash_low", "distinct", WEIGHT_SCALE),
+    "pro_vocabulary": ("pro_low", "distinct", WEIGHT_SCALE),
+    "evidence": ("known", "words", 1),
+}
+# Twelve columns fill whole vectors: with eleven, logarithms of the last lanes could differ in their last bit.
+TERM_COLUMNS = (*FEATURES, "evidence", "unused")
+IR_VERSION = 10
+OPSETS = {"": 21, "ai.onnx.ml": 4, "com.microsoft": 1}
+VALUES = {
+    "prompt": (TensorProto.STRING, ["N"]),
+    **{name: (TensorProto.INT64, ["N"]) for name in REQUEST_INPUTS},
+    "counts": (TensorProto.INT32, ["N", len(COUNTS)]),
+    "features": (TensorProto.FLOAT, ["N", len(FEATURES)]),
+    "probabilities": (TensorProto.FLOAT, ["N", 2]),
+    "gain": (TensorProto.FLOAT, ["N"]),
+    "evidence": (TensorProto.FLOAT, ["N"]),
+    "use_pro": (TensorProto.BOOL, ["N"]),
+    "threshold": (TensorProto.FLOAT, []),
+    "evidence_floor": (TensorProto.FLOAT, []),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some nodes of a graph and the constants they need. Nodes are named by their output."""
+
+    nodes: list[NodeProto] = field(default_factory=list)
+    constants: list[TensorProto] = field(default_factory=list)
+
+    def constant(self, name: str, value: NDArray[np.generic]) -> str:
+        """Add a constant; returns its name."""
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
+        """Add a node with one output; returns its name."""
+        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+    def split(self, source: str, outputs: Sequence[str], sizes: Sequence[int]) -> None:
+        """Split the columns of a matrix."""
+        lengths = self.constant(f"{source}_sizes", np.array(sizes, np.int64))
+        self.nodes.append(helper.make_node("Split", [source, lengths], outputs, name=f"{source}_split", axis=1))
+
+
+def prompt_to_counts(vocabulary: Vocabulary) -> Part:
+    """Part A: `prompt` string[N] -> `counts` int32[N, 11], its columns named by `COUNTS`."""
+    table = lookup_table(vocabulary)
+    part = Part()
+    part.nodes.append(tokenizer_node("prompt", "tokens"))
+    part.node(
+        "LabelEncoder", ["tokens"], "ids", domain="ai.onnx.ml",
+        keys_strings=list(table.rows), values_int64s=list(table.rows.values()), default_int64=len(table.counts) - 1,
+    )  # fmt: skip
+    second_axis = part.constant("second_axis", np.array([1], np.int64))
+    part.node("Gather", [part.constant("count_table", table.counts), "ids"], "token_counts", axis=0)
+    part.node("ReduceSum", ["token_counts", second_axis], "occurrences", keepdims=0)
+    # A sheet has a cell per row of the table; to mark one twice changes nothing, so the marks are the distinct words.
+    part.node("Shape", ["ids"], "ids_shape")
+    part.node("ConstantOfShape", ["ids_shape"], "marks", value=numpy_helper.from_array(np.array([1], np.uint8)))
+    part.node("Shape", ["prompt"], "batch")
+    width = part.constant("sheet_width", np.array([len(table.counts)], np.int64))
+    part.node("Concat", ["batch", width], "sheet_shape", axis=0)
+    part.node("ConstantOfShape", ["sheet_shape"], "sheet", value=numpy_helper.from_array(np.array([0], np.uint8)))
+    part.node("ScatterElements", ["sheet", "ids", "marks"], "distinct_words", axis=1)
+    part.node("MatMulInteger", ["distinct_words", part.constant("weight_bytes", table.weight_bytes)], "distinct_sums")
+    part.node("Concat", ["occurrences", "distinct_sums"], "counts", axis=1)
+    return part
+
+
+@dataclass(frozen=True, slots=True)
+class LookupTable:
+    """What is added up for each string: a row per known word, then one for each class of the others.
+
+    Attributes:
+        rows: the row of every string that is looked up; all other strings have the last row.
+        counts: int32[R, 6], per occurrence, columns `OCCURRENCES`.
+        weight_bytes: int8[R, 5], per distinct word, columns `DISTINCT_SUMS`.
+    """
+
+    rows: dict[str, int]
+    counts: NDArray[np.int32]
+    weight_bytes: NDArray[np.int8]
+
+
+def lookup_table(vocabulary: Vocabulary) -> LookupTable:
+    """The table of a vocabulary. Unknown strings of one class share a row, which keeps the sheet narrow."""
+    classes = ((PADDING,), (LINE_BREAK,), sorted(NUMBERS), sorted(SYMBOLS), sorted(REASONING_WORDS))
+    known = len(vocabulary.words)
+    rows = {word: row for row, word in enumerate(vocabulary.words)}
+    examples = list(vocabulary.words)
+    for row, members in enumerate(classes, start=known):
+        examples.append(members[0])
+        for word in members:
+            rows.setdefault(word, row)
+    counts = np.array([_occurrence(word) for word in examples] + [_occurrence(None)], np.int32)
+    counts[:known, OCCURRENCES.index("known")] = 1
+    low = (vocabulary.weights + 128) % 256 - 128
+    weight_bytes = np.zeros((len(counts), len(DISTINCT_SUMS)), np.int8)
+    weight_bytes[:known] = np.column_stack([np.ones(known), low, (vocabulary.weights - low) // 256])
+    return LookupTable(rows, counts, weight_bytes)
+
+
+def _occurrence(word: str | None) -> tuple[int, ...]:
+    """What an unknown string adds, columns `OCCURRENCES`; None stands for one of no class."""
+    is_word = word not in (PADDING, LINE_BREAK)
+    return (is_word, word == LINE_BREAK, word in NUMBERS, word in SYMBOLS, word in REASONING_WORDS, False)
+
+
+def counts_to_features() -> Part:
+    """Part B: `counts` and the three request inputs -> `features` float[N, 10], `evidence` float[N].
+
+    Negative request inputs count as 0; a share of nothing is 0.
+    """
+    part = Part()
+    part.node("Concat", REQUEST_INPUTS, "request_flat", axis=0)
+    part.node("Reshape", ["request_flat", part.constant("three_rows", np.array([3, -1], np.int64))], "request_rows")
+    part.node("Transpose", ["request_rows"], "request", perm=[1, 0])
+    part.node("Cast", ["request"], "request_double", to=TensorProto.DOUBLE)
+    part.node("Cast", ["counts"], "counts_double", to=TensorProto.DOUBLE)
+    part.node("Concat", ["counts_double", "request_double"], "tally", axis=1)
+    matrix, offset, least = _terms()
+    part.node("Gemm", ["tally", part.constant("terms_matrix", matrix), part.constant("terms_offset", offset)], "terms")
+    part.node("Max", ["terms", part.constant("least_terms", least)], "bounded_terms")
+    part.split("bounded_terms", ["arguments", "dividends", "divisors"], [len(TERM_COLUMNS)] * 3)
+    part.node("Log", ["arguments"], "logarithms")
+    part.node("Div", ["dividends", "divisors"], "shares")
+    part.node("Add", ["logarithms", "shares"], "measures_double")
+    # Rounding after logarithms in double hides the last-bit differences between vector lanes and the scalar tail.
+    part.node("Cast", ["measures_double"], "measures", to=TensorProto.FLOAT)
+    part.split("measures", ["features", "evidence_column", "unused"], [len(FEATURES), 1, 1])
+    part.node("Squeeze", ["evidence_column", part.constant("evidence_axis", np.array([1], np.int64))], "evidence")
+    return part
+
+
+def _terms() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The linear map from counts and request inputs to the arguments of logarithms, dividends and divisors.
+
+    Each third has the columns `TERM_COLUMNS`. A share has the argument 1 and a logarithm
+    the dividend 0, so that their sum needs no selection.
+
+    Returns:
+        float64[14, 36], offsets float64[36] and least values float64[36].
+    """
+    source = {name: row for row, name in enumerate((*COUNTS, *REQUEST_INPUTS))}
+    matrix = np.zeros((len(source), 3, len(TERM_COLUMNS)))
+    for name, count in LOGARITHMS.items():
+        matrix[source[count], 0, TERM_COLUMNS.index(name)] = 1
+    for name, (dividend, divisor, unit) in SHARES.items():
+        matrix[source[dividend], 1, TERM_COLUMNS.index(name)] = 1
+        matrix[source[divisor], 2, TERM_COLUMNS.index(name)] = unit
+    for tier in ("flash", "pro"):
+        matrix[source[f"{tier}_high"], 1, TERM_COLUMNS.index(f"{tier}_vocabulary")] = 256
+    offset = np.repeat([1.0, 0.0, 0.0], len(TERM_COLUMNS))
+    least = np.repeat([1.0, -np.inf, 1.0], len(TERM_COLUMNS))
+    return matrix.reshape(len(source), -1), offset, least
+
+
+def assemble(
+    parts: Sequence[Part], inputs: Sequence[str], outputs: Sequence[str], defaults: Mapping[str, float]
+) -> onnx.ModelProto:
+    """A model of some parts. `defaults` become initializers that are inputs as well, so that a caller may override them."""
+    constants = [tensor for part in parts for tensor in part.constants]
+    constants += [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in defaults.items()]
+    graph = helper.make_graph(
+        [node for part in parts for node in part.nodes],
+        "tier-router",
+        [_value(name) for name in (*inputs, *defaults)],
+        [_value(name) for name in outputs],
+        constants,
+    )
+    used = {node.domain for node in graph.node} | {""}
+    opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items() if domain in used]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="tier-router")
+
+
+def _value(name: str) -> ValueInfoProto:
+    kind, shape = VALUES[name]
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def session(model: onnx.ModelProto, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Open a model in memory, on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # overridable defaults are meant to be, onnxruntime warns of each
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,111 @@
+"""Version folders: written whole or not at all, the manifest last.
+
+Manifest schema 1. A new key may be added at any time; a key that changes its meaning raises `SCHEMA`, and
+readers refuse a schema they do not know.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from features.errors import ArtifactError, StorageError
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+PARTIAL = ".partial-"
+VERSION_NAME = re.compile(r"v[1-9][0-9]*")
+STALE_SECONDS = 24 * 3600
+
+
+@contextmanager
+def new_version(out: Path) -> Iterator[Path]:
+    """A folder to write a version into, already under the next free number but hidden until `publish`.
+
+    Yields:
+        `out/.partial-vN`. After a failure in the block nothing of it is left.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    folder = None
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        folder = _reserve(out)
+        yield folder
+    except OSError as error:
+        raise StorageError(f"{out} cannot be written: {error.strerror or error}; nothing was left behind") from error
+    finally:
+        if folder is not None and folder.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reserve(out: Path) -> Path:
+    """Make the hidden folder of the first number that no version has and no other training is writing."""
+    for stale in out.glob(f"{PARTIAL}*"):
+        if time.time() - stale.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(stale, ignore_errors=True)
+    taken = [int(path.name.removeprefix(PARTIAL)[1:]) for path in versions(out, hidden=True)]
+    number = max(taken, default=0)
+    while True:
+        number += 1
+        with suppress(FileExistsError):
+            folder = out / f"{PARTIAL}v{number}"
+            folder.mkdir()
+            return folder
+
+
+def versions(out: Path, *, hidden: bool = False) -> list[Path]:
+    """The version folders under `out`, oldest first; with `hidden` those being written as well."""
+    found = [path for path in out.glob("*") if VERSION_NAME.fullmatch(path.name.removeprefix(PARTIAL if hidden else ""))]
+    return sorted(found, key=lambda path: int(path.name.removeprefix(PARTIAL)[1:]))
+
+
+def version_of(folder: Path) -> str:
+    """The name that a hidden folder will have."""
+    return folder.name.removeprefix(PARTIAL)
+
+
+def publish(folder: Path, manifest: Mapping[str, Any]) -> Path:
+    """Write the manifest, flush everything to disk, and give the folder its name; returns it."""
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    for path in [*folder.iterdir(), folder]:
+        _flush(path)
+    version = folder.with_name(version_of(folder))
+    folder.rename(version)
+    _flush(version.parent)
+    return version
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a version.
+
+    Raises:
+        ArtifactError: it is missing, not readable, or of another schema.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+    except OSError as error:
+        raise ArtifactError(f"{folder} is not a version: {path.name} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is damaged ({error}): train again, or restore it") from error
+    if manifest.get("schema") != SCHEMA:
+        raise ArtifactError(f"{path}: schema {manifest.get('schema')!r}, this tier-router reads schema {SCHEMA}")
+    return manifest
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,185 @@
+"""Trace files of three formats, read in pieces: every cell checked, every complaint with its place."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.bags import Ints
+from features.errors import TraceError
+from pipeline.schema import COLUMNS, Cell, Column, known_columns, text
+
+ROWS_AT_ONCE = 4096
+LARGEST_LINE_BYTES = 64_000_000
+SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive rows of a file.
+
+    Attributes:
+        columns: the columns of the schema that the file has.
+        unknown: names of the file's other columns.
+        places: row number of each row, from 1; line number in text formats.
+    """
+
+    columns: dict[str, pa.Array]
+    unknown: tuple[str, ...]
+    places: Ints
+
+
+def read(path: Path) -> Iterator[Chunk]:
+    """The rows of a `.parquet`, `.jsonl`, `.ndjson` or `.csv` file, some thousand at a time.
+
+    Raises:
+        TraceError: names the file, the row or line, and the field.
+    """
+    readers: dict[str, Callable[[Path], Iterator[Chunk]]] = {
+        ".parquet": _parquet, ".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv,
+    }  # fmt: skip
+    if path.suffix.lower() not in readers:
+        raise TraceError(f"{path}: expected a file that ends in {', '.join(readers)}")
+    try:
+        yield from readers[path.suffix.lower()](path)
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _parquet(path: Path) -> Iterator[Chunk]:
+    with path.open("rb") as source, _complaints_about(path):
+        file = pq.ParquetFile(source)
+        known, unknown = known_columns(file.schema_arrow.names, str(path))
+        done = 0
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=known):
+            places = np.arange(done + 1, done + 1 + len(batch))
+            cells = zip(known, batch.columns, strict=True)
+            yield Chunk({name: _checked(COLUMNS[name], array, places, path) for name, array in cells}, tuple(unknown), places)
+            done += len(batch)
+
+
+@contextmanager
+def _complaints_about(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise TraceError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}): export it again") from error
+
+
+def _checked(column: Column, cells: pa.Array, places: Ints, path: Path) -> pa.Array:
+    """A Parquet column in the schema's type: converted whole where that is safe, else cell by cell."""
+    if pa.types.is_dictionary(cells.type):
+        cells = cells.dictionary_decode()
+    if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
+        _check_utf8(column, cells, places, path)
+    if _plainly_good(column, cells):
+        return cells.cast(column.arrow)
+    return _converted(column, cells.to_pylist(maps_as_pydicts="strict" if column.name == "words" else None), places, path)
+
+
+def _plainly_good(column: Column, cells: pa.Array) -> bool:
+    kind = cells.type
+    if pa.types.is_null(kind):
+        return True
+    if column.arrow == pa.bool_():
+        return pa.types.is_boolean(kind)
+    if column.read is text:
+        return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if pa.types.is_map(kind):
+        counted = pa.types.is_string(kind.key_type) and pa.types.is_integer(kind.item_type)
+        return counted and (pc.min(cells.items).as_py() or 1) >= 1
+    if column.arrow == pa.int64():
+        return pa.types.is_integer(kind) and (pc.min(cells).as_py() or 0) >= 0
+    return False
+
+
+def _check_utf8(column: Column, cells: pa.Array, places: Ints, path: Path) -> None:
+    try:
+        cells.validate(full=True)
+    except pa.ArrowInvalid:
+        for at, place in enumerate(places):
+            _decoded(cells[at].as_buffer().to_pybytes() if cells[at].is_valid else b"", f"{path}, row {place}, field '{column.name}'")
+
+
+def _converted(column: Column, cells: Iterable[Cell], places: Ints, path: Path) -> pa.Array:
+    values = []
+    for at, cell in enumerate(cells):
+        try:
+            values.append(column.read(cell))
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise TraceError(f"{path}, row {places[at]}, field '{column.name}': {error}; it holds {_shown(cell)}") from error
+    return pa.array(values, column.arrow)
+
+
+def _shown(cell: Cell) -> str:
+    shown = repr(cell[:SHOWN_CHARACTERS] if isinstance(cell, str) else cell)
+    return shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + "..."
+
+
+def _jsonl(path: Path) -> Iterator[Chunk]:
+    with path.open("rb") as file:
+        lines = ((at, line) for at, line in _lines(file, path) if line.strip())
+        while rows := [(at, _object(line, at, path)) for at, line in islice(lines, ROWS_AT_ONCE)]:
+            yield _of_rows(rows, list(dict.fromkeys(name for _, row in rows for name in row)), path)
+
+
+def _object(line: str, at: int, path: Path) -> dict[str, Cell]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"{path}, row {at}: not a JSON object ({error})") from error
+    if not isinstance(row, dict):
+        raise TraceError(f"{path}, row {at}: expected a JSON object, got {_shown(row)}")
+    return row
+
+
+def _csv(path: Path) -> Iterator[Chunk]:
+    csv.field_size_limit(LARGEST_LINE_BYTES)
+    with path.open("rb") as file:
+        table = csv.reader((line for _, line in _lines(file, path)), strict=True)
+        try:
+            header = next(table, [])
+            while rows := [(table.line_num, _row(header, cells, table.line_num, path)) for cells in islice(table, ROWS_AT_ONCE) if cells]:
+                yield _of_rows(rows, header, path)
+        except csv.Error as error:
+            raise TraceError(f"{path}, row {table.line_num}: not readable as CSV ({error}): quote fields with commas") from error
+
+
+def _row(header: list[str], cells: list[str], at: int, path: Path) -> dict[str, Cell]:
+    if len(cells) != len(header):
+        raise TraceError(f"{path}, row {at}: {len(cells)} fields where the header names {len(header)}")
+    return dict(zip(header, cells, strict=True))
+
+
+def _of_rows(rows: list[tuple[int, dict[str, Cell]]], names: list[str], path: Path) -> Chunk:
+    known, unknown = known_columns(names, str(path))
+    places = np.array([at for at, _ in rows], np.int64)
+    columns = {name: _converted(COLUMNS[name], (row.get(name) for _, row in rows), places, path) for name in known}
+    return Chunk(columns, tuple(unknown), places)
+
+
+def _lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, str]]:
+    at = 0
+    while line := file.readline(LARGEST_LINE_BYTES):
+        at += 1
+        if len(line) == LARGEST_LINE_BYTES:
+            raise TraceError(f"{path}, row {at}: the line has {LARGEST_LINE_BYTES:,} bytes or more: shorten its prompt")
+        yield at, _decoded(line.removeprefix(b"\xef\xbb\xbf") if at == 1 else line, f"{path}, row {at}")
+
+
+def _decoded(raw: bytes, place: str) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise TraceError(f"{place}: byte {error.start + 1} is not valid UTF-8: save the file as UTF-8") from error

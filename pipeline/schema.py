@@ -1,0 +1,220 @@
+"""The columns of a trace file: what each may hold, and how a cell of it is read.
+
+Version 1. A new optional column is added to `COLUMNS` alone; a column that changes its meaning gets a new
+name, so that files written before keep theirs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any
+
+import pyarrow as pa
+
+from features.errors import TraceError
+
+TIERS = ("flash", "pro")
+LARGEST_PROMPT_BYTES = 8_000_000
+
+Cell = Any
+Reader = Callable[[Cell], Cell]
+
+TRUE, FALSE, ABSENT = {"1", "true"}, {"0", "false"}, {"", "null", "none"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's name, its type in memory, and the reader of a cell: raises ValueError with what is wrong."""
+
+    name: str
+    arrow: pa.DataType
+    read: Reader
+
+
+def text(cell: Cell) -> str | None:
+    if cell is None or isinstance(cell, str):
+        return cell
+    raise ValueError("expected text")
+
+
+def prompt(cell: Cell) -> str | None:
+    value = text(cell)
+    if value is None:
+        return None
+    if len(value) > LARGEST_PROMPT_BYTES // 4 and len(value.encode(errors="replace")) > LARGEST_PROMPT_BYTES:
+        raise ValueError(f"{len(value):,} characters, more than the {LARGEST_PROMPT_BYTES:,} bytes a prompt may have")
+    if value and not value.strip("\0"):
+        raise ValueError("nothing but NUL characters: the file was probably damaged or read with a wrong encoding")
+    return value
+
+
+def outcome(cell: Cell) -> bool | None:
+    """1, 0, true, false, or null for not observed."""
+    if cell is None or isinstance(cell, bool):
+        return cell
+    if isinstance(cell, float) and math.isnan(cell):
+        return None
+    word = cell.strip().lower() if isinstance(cell, str) else f"{cell:g}" if isinstance(cell, int | float) else "?"
+    if word in ABSENT:
+        return None
+    if word not in TRUE | FALSE:
+        raise ValueError("expected 1, 0, true, false or null (not observed)")
+    return word in TRUE
+
+
+def number(cell: Cell) -> float | None:
+    """A finite number >= 0."""
+    if cell is None or cell == "":
+        return None
+    if isinstance(cell, bool) or not isinstance(cell, int | float | str):
+        raise ValueError("expected a number")
+    value = float(cell)
+    if not math.isfinite(value) or value < 0:
+        raise ValueError("expected a finite number, 0 or more")
+    return value
+
+
+def count(cell: Cell) -> int | None:
+    """A whole number >= 0."""
+    value = number(cell)
+    if value is None:
+        return None
+    if value != int(value) or value >= 2**53:
+        raise ValueError("expected a whole number below 2**53")
+    return int(value)
+
+
+def share(cell: Cell) -> float | None:
+    """A number between 0 and 1."""
+    value = number(cell)
+    if value is not None and value > 1:
+        raise ValueError("expected a number between 0 and 1")
+    return value
+
+
+def time(cell: Cell) -> datetime | None:
+    """ISO 8601, or seconds since 1970 UTC; without a zone it is UTC."""
+    if cell is None or cell == "":
+        return None
+    if isinstance(cell, int | float) and not isinstance(cell, bool):
+        return datetime.fromtimestamp(cell, UTC)
+    value = cell if isinstance(cell, datetime) else datetime.fromisoformat(text(cell) or "")
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def tools(cell: Cell) -> str | None:
+    """Tool definitions as a JSON list, kept as JSON."""
+    if cell is None or cell == "":
+        return None
+    value = json.loads(cell) if isinstance(cell, str) else cell
+    if not isinstance(value, list):
+        raise ValueError("expected a list of tool definitions")
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def words(cell: Cell) -> list[tuple[str, int]] | None:
+    """Word counts: an object of counts, or the words themselves as a list; in CSV as JSON."""
+    value = json.loads(cell) if isinstance(cell, str) and cell else cell or None
+    if value is None:
+        return None
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        return [(word, 1) for word in value]
+    pairs = list(value.items()) if isinstance(value, dict) else value
+    if not isinstance(pairs, list) or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+        raise ValueError('expected counts, such as {"prove": 1, "that": 2}, or a list of words')
+    return [(word_of(word), at_least_one(times)) for word, times in pairs]
+
+
+def word_of(cell: Cell) -> str:
+    if not isinstance(cell, str) or not cell:
+        raise ValueError("expected words that are text")
+    return cell
+
+
+def at_least_one(cell: Cell) -> int:
+    value = count(cell)
+    if not value:
+        raise ValueError("expected counts of 1 or more")
+    return value
+
+
+def tier(cell: Cell) -> str | None:
+    value = text(cell) or None
+    if value not in (None, *TIERS):
+        raise ValueError("expected flash or pro")
+    return value
+
+
+TEXT, WHOLE, REAL = pa.string(), pa.int64(), pa.float64()
+WORDS = pa.map_(pa.string(), pa.int64())
+
+REQUEST_COLUMNS = (
+    Column("task_id", TEXT, text),
+    Column("time", pa.timestamp("us", "UTC"), time),
+    Column("category", TEXT, text),
+    Column("group", TEXT, text),
+    Column("prompt", TEXT, prompt),
+    Column("words", WORDS, words),
+    Column("system", TEXT, text),
+    Column("tools", TEXT, tools),
+    Column("context_bytes", WHOLE, count),
+    Column("tool_count", WHOLE, count),
+    Column("turn_count", WHOLE, count),
+    Column("line_count", WHOLE, count),
+)
+TIER_COLUMNS = (
+    Column("model", TEXT, text),
+    Column("fingerprint", TEXT, text),
+    Column("correct", pa.bool_(), outcome),
+    Column("input_tokens", WHOLE, count),
+    Column("cached_tokens", WHOLE, count),
+    Column("output_tokens", WHOLE, count),
+    Column("reasoning_tokens", WHOLE, count),
+    Column("latency_s", REAL, number),
+    Column("cost_usd", REAL, number),
+    Column("attempts", WHOLE, count),
+    Column("confidence", REAL, share),
+    Column("label_source", TEXT, text),
+)
+LOG_COLUMNS = (Column("chosen", TEXT, tier), Column("served", TEXT, tier), Column("propensity", REAL, share))
+COLUMNS = {
+    column.name: column
+    for column in (
+        *REQUEST_COLUMNS,
+        *(Column(f"{name}_{column.name}", column.arrow, column.read) for name in TIERS for column in TIER_COLUMNS),
+        *LOG_COLUMNS,
+    )
+}
+OUTCOME_COLUMNS = tuple(f"{name}_correct" for name in TIERS)
+
+
+def known_columns(names: Iterable[str], file: str) -> tuple[list[str], list[str]]:
+    """Split a file's column names into those of the schema and those nobody knows.
+
+    Raises:
+        TraceError: a name that is nearly one of the schema's, or a required column that is missing.
+    """
+    names = list(names)
+    known = [name for name in names if name in COLUMNS]
+    unknown = [name for name in names if name not in COLUMNS]
+    for name in unknown:
+        if near := nearest(name):
+            raise TraceError(f"{file}: column '{name}' looks like '{near}' but is not: rename it, or drop it")
+    if not {"prompt", "words"} & set(known):
+        raise TraceError(f"{file}: there is neither a column 'prompt' nor 'words'; columns: {', '.join(names) or 'none'}")
+    if not set(OUTCOME_COLUMNS) & set(known):
+        raise TraceError(f"{file}: there is neither 'flash_correct' nor 'pro_correct'; columns: {', '.join(names)}")
+    return known, unknown
+
+
+def nearest(name: str) -> str | None:
+    """The schema's name that an unknown one was probably meant to be, if any."""
+    plain = {re.sub("[^a-z0-9]", "", known): known for known in COLUMNS}
+    found = get_close_matches(re.sub("[^a-z0-9]", "", name.lower()), plain, n=1, cutoff=0.87)
+    return plain[found[0]] if found else None

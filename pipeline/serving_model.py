@@ -1,0 +1,54 @@
+"""The MLflow model: `router.onnx` behind `predict`. MLflow runs this file by itself, so it imports no other of ours.
+
+`predict` takes a data frame with a column `prompt` and, where known, `context_bytes`, `tool_count` and
+`turn_count`, or a list of prompts; it returns a data frame with a row per request.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlflow
+import numpy as np
+import onnxruntime
+import pandas as pd
+
+DEFAULTS = {"context_bytes": 0, "tool_count": 0, "turn_count": 1}
+
+
+class RouterModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow's class has no types
+    """Decides from raw requests."""
+
+    def load_context(self, context: Any) -> None:
+        """Open the file that was logged."""
+        self.session = onnxruntime.InferenceSession(context.artifacts["router"], providers=["CPUExecutionProvider"])
+
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Decide on N requests.
+
+        Returns:
+            Columns `use_pro`, `gain`, `flash_probability`, `pro_probability` and `evidence`, N rows.
+        """
+        frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame({"prompt": list(model_input)})
+        inputs = {name: self._counts(frame, name) for name in DEFAULTS}
+        prompts = frame["prompt"].to_numpy(dtype=object)
+        names = ["use_pro", "gain", "probabilities", "evidence"]
+        use_pro, gain, probabilities, evidence = self.session.run(names, {"prompt": prompts, **inputs})
+        return pd.DataFrame(
+            {
+                "use_pro": use_pro,
+                "gain": gain,
+                "flash_probability": probabilities[:, 0],
+                "pro_probability": probabilities[:, 1],
+                "evidence": evidence,
+            },
+            index=frame.index,
+        )
+
+    @staticmethod
+    def _counts(frame: pd.DataFrame, name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+        given = frame[name] if name in frame else pd.Series(DEFAULTS[name], index=frame.index)
+        return given.to_numpy(dtype=np.int64)
+
+
+mlflow.models.set_model(RouterModel())

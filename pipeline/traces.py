@@ -1,0 +1,264 @@
+"""Traces in memory: bags of words, counts and outcomes.
+
+What stays of a prompt is its bag of words and a few figures. The text itself is kept only while all of it
+is small, because one baseline of the evaluation reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from features.bags import Bags, Encoder, Ints
+from features.errors import TraceError
+from features.graph import REQUEST_INPUTS
+from features.measure import Tally, word_counts
+from features.request import byte_length
+from pipeline.reading import Chunk, read
+from pipeline.schema import OUTCOME_COLUMNS, TIERS
+
+LARGEST_KEPT_TEXT_BYTES = 64_000_000
+
+Texts = NDArray[np.object_]
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """N checked traces; every array has an entry per task.
+
+    Attributes:
+        task_id, group, category: text; a category that was not given is "".
+        time: datetime64[us], UTC, NaT where not given.
+        bags: words of the prompts, numbered by `encoder.lexicon`.
+        tally: counts of the prompts' words and of the rest of the requests.
+        outcomes: float64[N, 2] for flash and pro: 1 correct, 0 wrong, NaN not observed.
+        prompts: the texts, or None where they were not given or are too large to keep.
+        models: the model that answered most often, per tier; "" where no trace names one.
+        encoder: the numbering of the words.
+        ignored: columns of the file that nobody knows.
+        repeated: rows left out because the same task with the same outcomes stood before them.
+        sha256: digest of the file.
+        source: name of the file.
+    """
+
+    task_id: Texts
+    group: Texts
+    category: Texts
+    time: NDArray[np.datetime64]
+    bags: Bags
+    tally: Tally
+    outcomes: NDArray[np.float64]
+    prompts: Texts | None
+    models: dict[str, str]
+    encoder: Encoder
+    ignored: tuple[str, ...]
+    repeated: int
+    sha256: str
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    def take(self, rows: NDArray[np.integer]) -> Traces:
+        """The traces of some rows, in that order."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        taken = {name: value[rows] for name, value in values.items() if isinstance(value, np.ndarray)}
+        return Traces(**{**values, **taken, "bags": self.bags.take(rows), "tally": self.tally.take(rows)})
+
+    @property
+    def both_observed(self) -> NDArray[np.bool_]:
+        """Rows on which the outcomes of both tiers are known."""
+        return ~np.isnan(self.outcomes).any(1)
+
+
+def load(paths: Sequence[Path], progress: Progress = lambda rows: None) -> Traces:
+    """Read and check trace files; see `pipeline.reading.read` for their formats.
+
+    Args:
+        paths: one file, or the shards of one data set.
+        progress: called with the number of rows read so far.
+
+    Raises:
+        TraceError: names the file, the row (the line, in text formats) and the field.
+    """
+    encoder, parts, kept_bytes, rows = Encoder(), [], 0, 0
+    for path, chunk in ((path, chunk) for path in paths for chunk in read(path)):
+        part = figures(chunk, encoder, path)
+        kept_bytes += part.pop("text_bytes")
+        if kept_bytes > LARGEST_KEPT_TEXT_BYTES:
+            part["prompts"] = None
+        parts.append(part)
+        rows += len(part["place"])
+        progress(rows)
+    if not parts:
+        raise TraceError(f"{paths[0]}: there are no rows in it")
+    columns = {name: [part[name] for part in parts] for name in parts[0]}
+    bags = Bags.concatenate(columns.pop("bags"))
+    texts = columns.pop("prompts")
+    models = {tier: _most_common(columns.pop(f"{tier}_model")) for tier in TIERS}
+    ignored = tuple(dict.fromkeys(name for names in columns.pop("ignored") for name in names))
+    arrays = {name: np.concatenate(pieces) for name, pieces in columns.items()}
+    places = arrays.pop("place")
+    arrays["group"] = np.where(pd.isna(arrays["group"]), _same_words(bags, encoder), arrays["group"])
+    requests = {name: arrays.pop(name) for name in REQUEST_INPUTS}
+    tally = Tally(**word_counts(bags, encoder), lines=arrays.pop("line_count"), **requests)
+    traces = Traces(
+        **arrays,
+        bags=bags,
+        tally=tally,
+        prompts=None if any(text is None for text in texts) else np.concatenate(texts),
+        models=models,
+        encoder=encoder,
+        ignored=ignored,
+        repeated=0,
+        sha256=digest(paths),
+        source=", ".join(path.name for path in paths),
+    )
+    return _distinct(traces, places)
+
+
+def digest(paths: Sequence[Path]) -> str:
+    """SHA-256 of a file, hexadecimal; of several files that of their digests, one after the other."""
+    digests = []
+    for path in paths:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256"))
+    return digests[0].hexdigest() if len(digests) == 1 else hashlib.sha256(b"".join(d.digest() for d in digests)).hexdigest()
+
+
+def figures(chunk: Chunk, encoder: Encoder, path: Path) -> dict[str, Any]:
+    """What is kept of a chunk, by name: an entry per row, its texts too, and what is added up over chunks."""
+    size = len(chunk.places)
+
+    def column(name: str) -> pa.Array:
+        return chunk.columns.get(name, pa.nulls(size))
+
+    prompts = column("prompt").to_pylist()
+    _check_complete(prompts, chunk, path)
+    system, tools = ([text or "" for text in column(name).to_pylist()] for name in ("system", "tools"))
+    derived = {
+        "context_bytes": [byte_length(a) + byte_length(b) for a, b in zip(system, tools, strict=True)],
+        "tool_count": [len(json.loads(text)) if text else 0 for text in tools],
+        "turn_count": [1 + bool(text) for text in system],
+        "line_count": [(prompt or "").count("\n") for prompt in prompts],
+    }
+    all_text = None not in prompts
+    return {
+        "place": np.array([f"{path}, row {place}" for place in chunk.places], dtype=object),
+        "bags": _bags(prompts, chunk, encoder, path),
+        "prompts": np.array(prompts, dtype=object) if all_text else None,
+        "text_bytes": sum(map(byte_length, prompts)) if all_text else LARGEST_KEPT_TEXT_BYTES + 1,
+        "task_id": np.where(pd.isna(ids := _objects(column("task_id"))), [f"{path.name}/{place}" for place in chunk.places], ids),
+        "group": _objects(column("group")),
+        "category": _objects(column("category").cast(pa.string()).fill_null("")),
+        "time": column("time").cast(pa.timestamp("us")).to_numpy(zero_copy_only=False).astype("datetime64[us]"),
+        **{name: _filled(column(name), values) for name, values in derived.items()},
+        "outcomes": np.stack([_rates(column(name)) for name in OUTCOME_COLUMNS], 1),
+        **{f"{tier}_model": column(f"{tier}_model").value_counts().to_pylist() for tier in TIERS},
+        "ignored": chunk.unknown,
+    }
+
+
+def _check_complete(prompts: list[str | None], chunk: Chunk, path: Path) -> None:
+    words = chunk.columns.get("words", pa.nulls(len(prompts)))
+    for at in np.flatnonzero(words.is_null()):
+        if prompts[at] is None:
+            raise TraceError(f"{path}, row {chunk.places[at]}, field 'prompt': neither a prompt nor words: drop the row")
+    observed = np.zeros(len(prompts), np.bool_)
+    for name in OUTCOME_COLUMNS:
+        if name in chunk.columns:
+            observed |= chunk.columns[name].is_valid().to_numpy(zero_copy_only=False)
+    if not observed.all():
+        place = chunk.places[np.flatnonzero(~observed)[0]]
+        raise TraceError(f"{path}, row {place}, fields {' and '.join(OUTCOME_COLUMNS)}: no outcome of either tier: drop the row")
+
+
+def _bags(prompts: list[str | None], chunk: Chunk, encoder: Encoder, path: Path) -> Bags:
+    texts = encoder.prompts([prompt or "" for prompt in prompts])
+    words = chunk.columns.get("words")
+    if words is None or None not in prompts:
+        return texts
+    before, offsets = len(encoder.lexicon), words.offsets.to_numpy()
+    keys = words.keys[offsets[0] : offsets[-1]].dictionary_encode()
+    ids = encoder.numbers(keys.dictionary.to_pylist())[keys.indices.to_numpy()]
+    rows = np.repeat(np.arange(len(prompts)), np.diff(offsets))
+    _check_words(list(encoder.lexicon)[before:], ids, rows, encoder, chunk, path)
+    counts = words.items[offsets[0] : offsets[-1]].to_numpy()
+    counted = np.array([prompt is None for prompt in prompts])[rows]
+    return Bags.of_pairs(
+        np.concatenate([texts.rows, rows[counted]]),
+        np.concatenate([texts.ids, ids[counted]]),
+        np.concatenate([texts.counts, counts[counted]]),
+        len(prompts),
+    )
+
+
+def _check_words(new: list[str], ids: Ints, rows: Ints, encoder: Encoder, chunk: Chunk, path: Path) -> None:
+    """Words from another tokenizer would be counted and then never found in a prompt."""
+    wrong = encoder.not_words(new)
+    if wrong:
+        word = next(word for word in new if word in wrong)
+        place = chunk.places[rows[np.flatnonzero(ids == encoder.lexicon[word])[0]]]
+        raise TraceError(
+            f"{path}, row {place}, field 'words': {word!r} is not one word by the word rule: "
+            "make the counts with 'tier-router anonymise'"
+        )
+
+
+def _objects(column: pa.Array) -> Texts:
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
+
+
+def _filled(column: pa.Array, derived: Sequence[int]) -> Ints:
+    """The column where the trace has it, else what its texts say."""
+    given = column.cast(pa.int64())
+    return np.asarray(pc.coalesce(given, pa.array(derived, pa.int64())).to_numpy(), dtype=np.int64)
+
+
+def _rates(column: pa.Array) -> NDArray[np.float64]:
+    return np.asarray(column.cast(pa.float64()).fill_null(np.nan).to_numpy(), dtype=np.float64)
+
+
+def _most_common(counts: Sequence[Sequence[dict[str, Any]]]) -> str:
+    total: Counter[str] = Counter()
+    for part in counts:
+        total.update({item["values"]: item["counts"] for item in part if item["values"]})
+    return total.most_common(1)[0][0] if total else ""
+
+
+def _same_words(bags: Bags, encoder: Encoder) -> Texts:
+    """A group for each distinct bag of words, for traces that name none: the same from text and from counts."""
+    hashes = np.array([int.from_bytes(hashlib.blake2b(word.lower().encode(), digest_size=8).digest(), "big") for word in encoder.lexicon], np.uint64)
+    keys = np.zeros(len(bags), np.uint64)
+    for rows, part in bags.slices():
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashes[part.ids] * part.counts.astype(np.uint64))])
+        keys[rows] = sums[part.starts[1:]] - sums[part.starts[:-1]]
+    return np.array([f"words/{key:016x}" for key in keys.tolist()], dtype=object)
+
+
+def _distinct(traces: Traces, places: Texts) -> Traces:
+    """Without repeated tasks; a task that stands twice with different outcomes is an error."""
+    repeated = pd.Series(traces.task_id).duplicated().to_numpy()
+    if not repeated.any():
+        return traces
+    first: dict[str, int] = {}
+    for at in np.flatnonzero(pd.Series(traces.task_id).duplicated(keep=False)):
+        before = first.setdefault(traces.task_id[at], at)
+        if not np.array_equal(traces.outcomes[at], traces.outcomes[before], equal_nan=True):
+            raise TraceError(
+                f"{places[at]}, field 'task_id': {traces.task_id[at]!r} stood before with other outcomes "
+                f"({places[before]}): keep one, or give the attempts different ids"
+            )
+    return replace(traces.take(np.flatnonzero(~repeated)), repeated=int(repeated.sum()))
