@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from features.words import LINE_BREAK, PADDING, PLACEHOLDERS, REASONING_WORDS, Tokenizer, batches_by_length, kind_of
+from features.words import PADDING, PLACEHOLDERS, Tokenizer, batches_by_length, kind_of
 
 Ints = NDArray[np.int64]
 
@@ -116,7 +116,7 @@ class Encoder:
     def _rows(self, batch: Sequence[int], tokens: NDArray[np.object_]) -> tuple[Ints, Ints]:
         ids = self.numbers(tokens.ravel().tolist())
         rows = np.repeat(np.asarray(batch), tokens.shape[1])
-        real = (ids != self.lexicon[PADDING]) & (ids != self.lexicon[LINE_BREAK])
+        real = ids != self.lexicon[PADDING]
         return rows[real], ids[real]
 
     def numbers(self, words: Sequence[str]) -> Ints:
@@ -130,7 +130,6 @@ class Encoder:
         return {word for word, tokens in zip(asked, split, strict=True) if [t for t in tokens if t] != [word]}
 
     def members(self) -> dict[str, NDArray[np.bool_]]:
-        """Which words of the lexicon are numbers, symbols, and words that ask to reason."""
+        """Which words of the lexicon are numbers and which are symbols."""
         kinds = np.array([kind_of(word) for word in self.lexicon], dtype=object)
-        reasoning = np.fromiter((word in REASONING_WORDS for word in self.lexicon), np.bool_, len(self.lexicon))
-        return {"numbers": kinds == "number", "symbols": kinds == "symbol", "reasoning": reasoning}
+        return {"numbers": kinds == "number", "symbols": kinds == "symbol"}

@@ -1,6 +1,6 @@
 """The features as ONNX nodes: prompt -> counts -> ten features. Training and serving run the same ones.
 
-Part A, `prompt_to_counts`, turns a prompt into eleven whole numbers. Training comes by the same numbers from
+Part A, `prompt_to_counts`, turns a prompt into nine whole numbers. Training comes by the same numbers from
 its bags of words, so that each prompt's own outcome can be left out of its sums. Part B,
 `counts_to_features`, turns them into the ten features, in training as in serving.
 """
@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from features.vocabulary import WEIGHT_SCALE, Vocabulary
-from features.words import LINE_BREAK, NUMBERS, PADDING, REASONING_WORDS, SYMBOLS, tokenizer_node
+from features.words import NUMBERS, PADDING, SYMBOLS, tokenizer_node
 
 FEATURES = (
     "prompt_size",
+    "word_count",
     "context_size",
     "tool_count",
     "turn_count",
-    "line_count",
     "digit_share",
     "symbol_share",
-    "reasoning_words",
+    "distinct_share",
     "flash_vocabulary",
     "pro_vocabulary",
 )
-OCCURRENCES = ("words", "lines", "numbers", "symbols", "reasoning", "known")
+OCCURRENCES = ("words", "numbers", "symbols", "known")
 # A sum of weights is low + 256 * high: two signed bytes per weight make the fastest exact product.
 DISTINCT_SUMS = ("distinct", "flash_low", "pro_low", "flash_high", "pro_high")
 COUNTS = (*OCCURRENCES, *DISTINCT_SUMS)
@@ -41,12 +41,12 @@ LOGARITHMS = {
     "context_size": "context_bytes",
     "tool_count": "tool_count",
     "turn_count": "turn_count",
-    "line_count": "lines",
-    "reasoning_words": "reasoning",
 }
 SHARES = {
+    "word_count": ("words", None, 1),
     "digit_share": ("numbers", "words", 1),
     "symbol_share": ("symbols", "words", 1),
+    "distinct_share": ("distinct", "known", 1),
     "flash_vocabulary": ("flash_low", "distinct", WEIGHT_SCALE),
     "pro_vocabulary": ("pro_low", "distinct", WEIGHT_SCALE),
     "evidence": ("known", "words", 1),
@@ -93,7 +93,7 @@ class Part:
 
 
 def prompt_to_counts(vocabulary: Vocabulary) -> Part:
-    """Part A: `prompt` string[N] -> `counts` int32[N, 11], its columns named by `COUNTS`."""
+    """Part A: `prompt` string[N] -> `counts` int32[N, 9], its columns named by `COUNTS`."""
     table = lookup_table(vocabulary)
     part = Part()
     part.nodes.append(tokenizer_node("prompt", "tokens"))
@@ -123,7 +123,7 @@ class LookupTable:
 
     Attributes:
         rows: the row of every string that is looked up; all other strings have the last row.
-        counts: int32[R, 6], per occurrence, columns `OCCURRENCES`.
+        counts: int32[R, 4], per occurrence, columns `OCCURRENCES`.
         weight_bytes: int8[R, 5], per distinct word, columns `DISTINCT_SUMS`.
     """
 
@@ -134,7 +134,7 @@ class LookupTable:
 
 def lookup_table(vocabulary: Vocabulary) -> LookupTable:
     """The table of a vocabulary. Unknown strings of one class share a row, which keeps the sheet narrow."""
-    classes = ((PADDING,), (LINE_BREAK,), sorted(NUMBERS), sorted(SYMBOLS), sorted(REASONING_WORDS))
+    classes = ((PADDING,), sorted(NUMBERS), sorted(SYMBOLS))
     known = len(vocabulary.words)
     rows = {word: row for row, word in enumerate(vocabulary.words)}
     examples = list(vocabulary.words)
@@ -152,8 +152,7 @@ def lookup_table(vocabulary: Vocabulary) -> LookupTable:
 
 def _occurrence(word: str | None) -> tuple[int, ...]:
     """What an unknown string adds, columns `OCCURRENCES`; None stands for one of no class."""
-    is_word = word not in (PADDING, LINE_BREAK)
-    return (is_word, word == LINE_BREAK, word in NUMBERS, word in SYMBOLS, word in REASONING_WORDS, False)
+    return (word != PADDING, word in NUMBERS, word in SYMBOLS, False)
 
 
 def counts_to_features() -> Part:
@@ -189,7 +188,7 @@ def _terms() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float
     the dividend 0, so that their sum needs no selection.
 
     Returns:
-        float64[14, 36], offsets float64[36] and least values float64[36].
+        float64[12, 36], offsets float64[36] and least values float64[36].
     """
     source = {name: row for row, name in enumerate((*COUNTS, *REQUEST_INPUTS))}
     matrix = np.zeros((len(source), 3, len(TERM_COLUMNS)))
@@ -197,7 +196,8 @@ def _terms() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float
         matrix[source[count], 0, TERM_COLUMNS.index(name)] = 1
     for name, (dividend, divisor, unit) in SHARES.items():
         matrix[source[dividend], 1, TERM_COLUMNS.index(name)] = 1
-        matrix[source[divisor], 2, TERM_COLUMNS.index(name)] = unit
+        if divisor is not None:
+            matrix[source[divisor], 2, TERM_COLUMNS.index(name)] = unit
     for tier in ("flash", "pro"):
         matrix[source[f"{tier}_high"], 1, TERM_COLUMNS.index(f"{tier}_vocabulary")] = 256
     offset = np.repeat([1.0, 0.0, 0.0], len(TERM_COLUMNS))

@@ -19,15 +19,13 @@ class Tally:
     """What N requests count, before any vocabulary.
 
     Attributes:
-        words, lines, numbers, symbols, reasoning: int64[N], of the prompt.
+        words, numbers, symbols: int64[N], of the prompt.
         context_bytes, tool_count, turn_count: int64[N].
     """
 
     words: Ints
-    lines: Ints
     numbers: Ints
     symbols: Ints
-    reasoning: Ints
     context_bytes: Ints
     tool_count: Ints
     turn_count: Ints
@@ -38,7 +36,7 @@ class Tally:
 
 
 def word_counts(bags: Bags, encoder: Encoder) -> dict[str, Ints]:
-    """Words, numbers, symbols and words that ask to reason in each prompt, int64[N] by name."""
+    """Words, numbers and symbols in each prompt, int64[N] by name."""
     members = encoder.members()
     sums: dict[str, list[Ints]] = {name: [] for name in ("words", *members)}
     for _, part in bags.slices():
@@ -51,7 +49,7 @@ def word_counts(bags: Bags, encoder: Encoder) -> dict[str, Ints]:
 def measure(tally: Tally, sums: VocabularySums) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Features float32[N, 10] and evidence float32[N], by the nodes that serving runs."""
     high = np.zeros_like(sums.weights)
-    occurrences = [tally.words, tally.lines, tally.numbers, tally.symbols, tally.reasoning, sums.known]
+    occurrences = [tally.words, tally.numbers, tally.symbols, sums.known]
     counts = np.column_stack([*occurrences, sums.distinct, sums.weights, high])
     inputs = {name: getattr(tally, name) for name in REQUEST_INPUTS}
     features, evidence = _session().run(["features", "evidence"], {"counts": counts.astype(np.int32), **inputs})

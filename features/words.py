@@ -2,8 +2,7 @@ r"""The word rule: one RE2 pattern, run by onnxruntime in training and in servin
 
 A run of letters in any script is one word; a character of Han, Kana or Hangul is one word; digits come in
 chunks of up to three and ASCII symbols in chunks of up to two, so that there are few enough of them for one
-table to name them all; every other character that is not white space is a word of its own. A line break is
-found as well, and counted apart from the words.
+table to name them all; every other character that is not white space is a word of its own.
 
 >>> Tokenizer()(["Prove  x²>=1234 证明"]).tolist()
 [['Prove', 'x', '²', '>=', '123', '4', '证', '明']]
@@ -31,13 +30,11 @@ WORD_PATTERN = "|".join(
         rf"(?:[^\P{{L}}{SINGLE_SCRIPTS}]|\p{{M}})+",
         r"[0-9]{1,3}",
         rf"[{ASCII_SYMBOLS}]{{1,2}}",
-        r"\n",
         rf"[{SINGLE_SCRIPTS}]",
         rf"[^\p{{L}}\p{{M}}0-9{ASCII_SYMBOLS}{WHITE_SPACE}]",
     )
 )
 PADDING = ""
-LINE_BREAK = "\n"
 
 KINDS = ("word", "number", "symbol")
 # No prompt contains these as one word, since symbols and letters never share one.
@@ -51,15 +48,6 @@ SYMBOLS = (
     | frozenset("¬±×÷")
     | frozenset(map(chr, range(0x2190, 0x2300)))
 )
-_ASKING_TO_REASON = """
-    analyse analyze argue calculate classify compare compute contrast debug deduce demonstrate derive design
-    determine diagnose differentiate disprove estimate evaluate explain factor find how implement infer
-    integrate interpret investigate justify minimise minimize maximise maximize optimise optimize plan predict
-    prove reason reasoning refactor simplify solve step steps verify why
-""".split()
-REASONING_WORDS = frozenset(
-    form for word in _ASKING_TO_REASON for form in (word, word.capitalize(), word.upper())
-) | frozenset("算证證解求析推析")
 
 LONGEST_BATCH = 256
 LARGEST_BATCH_CHARACTERS = 500_000
@@ -81,7 +69,7 @@ def tokenizer_node(prompt: str, tokens: str) -> NodeProto:
 
 
 class Tokenizer:
-    """Splits prompts into words and line breaks."""
+    """Splits prompts into words."""
 
     def __init__(self) -> None:
         graph = helper.make_graph(

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from features.bags import Bags, Encoder
 from features.errors import StorageError
+from features.graph import REQUEST_INPUTS
 from features.vocabulary import MINIMUM_GROUPS, word_groups
-from features.words import PLACEHOLDERS, REASONING_WORDS, kind_of
+from features.words import PLACEHOLDERS, kind_of
 from pipeline.reading import Chunk, read
 from pipeline.schema import COLUMNS
 from pipeline.traces import figures, load
@@ -41,7 +42,7 @@ def anonymise(sources: Sequence[Path], target: Path) -> dict[str, int]:
     traces = load(sources)
     words = np.array(list(traces.encoder.lexicon), dtype=object)
     groups = word_groups(traces.bags, pd.factorize(traces.group)[0], len(words))
-    kept = (groups >= MINIMUM_GROUPS) | np.array([word in REASONING_WORDS for word in words])
+    kept = groups >= MINIMUM_GROUPS
     shown = np.where(kept, words, [PLACEHOLDERS[kind_of(word)] for word in words])
     names = dict(zip(traces.task_id, traces.group, strict=True))
     partial = target.with_name(f".{target.name}.partial")
@@ -68,7 +69,7 @@ def _tables(
 
 def _table(chunk: Chunk, part: dict[str, NDArray[np.generic]], group: pa.Array, words: pa.Array) -> pa.Table:
     known = {"task_id": pa.array(part["task_id"], pa.string()), "group": group, "words": words}
-    derived = {name: pa.array(part[name]) for name in ("context_bytes", "tool_count", "turn_count", "line_count")}
+    derived = {name: pa.array(part[name]) for name in REQUEST_INPUTS}
     columns = {name: array for name, array in chunk.columns.items() if name not in TEXT_COLUMNS} | known | derived
     return pa.table({name: columns[name] for name in COLUMNS if name in columns})
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from features.bags import Ints
 from features.graph import FEATURES
@@ -100,7 +101,10 @@ def evaluate(
     carried = splits(traces, fitted.smoothing, seed)
     step("evaluating: learning curve")
     learning = learning_curve(fit, test, fitted.smoothing, whole, seed)
-    errors = heads.standard_errors(fitted.heads, fit_features, fit.outcomes, pd.factorize(fit.group)[0], fitted.smoothing.regularisation)
+    groups, balance = pd.factorize(fit.group)[0], router.category_weights(fit.category)
+    errors = heads.standard_errors(
+        fitted.heads, fit_features, fit.outcomes, groups, fitted.smoothing.regularisation, balance
+    )
     weights = coefficients(fitted.heads.standardised, errors, fit_features)
     idle = [weight.feature for weight in weights if weight.idle]
     if idle:
@@ -277,18 +281,23 @@ def _slice(name: str, rows: NDArray[np.bool_], to_pro: NDArray[np.bool_], test: 
 def splits(traces: Traces, smoothing: Smoothing, seed: int) -> list[Splits]:
     """APGR in cross-validation with random folds and with whole categories held out, for what can be compared.
 
+    A request is ranked among those of its own fold, which one router scored: two routers' scores do not compare, and
+    pooled as they are they would put even a constant below chance, since a fold rich in gain leaves the others poor
+    in it. Intervals resample groups, and where categories are held out whole categories: those are the draws there.
     On at most `CROSS_VALIDATION_ROWS` rows whose outcomes are both known.
     """
     known = np.random.default_rng(seed).permutation(np.flatnonzero(traces.both_observed))
     sample = traces.take(np.sort(known[:CROSS_VALIDATION_ROWS]))
-    groups = pd.factorize(sample.group)[0]
     ways = {"random": folds(sample.group, router.labels(sample.outcomes), CROSS_VALIDATION_FOLDS, seed)}
     if len(set(sample.category)) > 1:
         ways["category"] = category_folds(sample.category, CROSS_VALIDATION_FOLDS, seed)
-    scores = {way: _cross_validated(sample, fold, smoothing) for way, fold in ways.items()}
+    clusters = {"random": pd.factorize(sample.group)[0], "category": pd.factorize(sample.category)[0]}
     apgr = {
-        way: [estimates(ranking_metrics(column, sample.outcomes), groups, seed)["apgr"] for column in table]
-        for way, table in scores.items()
+        way: [
+            estimates(ranking_metrics(column, sample.outcomes), clusters[way], seed)["apgr"]
+            for column in _cross_validated(sample, fold, smoothing)
+        ]
+        for way, fold in ways.items()
     }
     labels = (ROUTER_LABEL, "prompt length alone")
     return [
@@ -298,15 +307,16 @@ def splits(traces: Traces, smoothing: Smoothing, seed: int) -> list[Splits]:
 
 
 def _cross_validated(sample: Traces, fold: Ints, smoothing: Smoothing) -> Reals:
-    """Out-of-fold scores of the router and of prompt length alone, float64[2, N]."""
+    """Out-of-fold ranks, in (0, 1], of the router's scores and of prompt length alone, float64[2, N]."""
 
     def held_out(held: int) -> tuple[Ints, Reals]:
         inside, outside = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
         fitted, features = router.fit(sample.take(inside), smoothing)
         held_features, _ = fitted.measure(sample.take(outside))
-        length = heads.fit(features[:, :1], sample.outcomes[inside], smoothing.regularisation)
+        weights = router.category_weights(sample.category[inside])
+        length = heads.fit(features[:, :1], sample.outcomes[inside], smoothing.regularisation, weights)
         both = fitted.heads.probabilities(held_features), length.probabilities(held_features[:, :1])
-        return outside, np.stack([np.diff(each)[:, 0] for each in both])
+        return outside, np.stack([rankdata(np.diff(each)[:, 0]) / len(outside) for each in both])
 
     scores = np.empty((2, len(sample)))
     for rows, held_scores in Parallel(n_jobs=THREADS, backend="threading")(delayed(held_out)(k) for k in np.unique(fold)):

@@ -66,8 +66,7 @@ def cost_curve(policies: Sequence[Policy], costs: tuple[float, float], unit: str
     axes.set_xticks(rates, [f"{cost:.3g}\n{_percent(rate)} to pro" for cost, rate in zip(paid, rates, strict=True)])
     axes.set_xlabel(f"cost, {unit}")
     labels = [_draw(axes, policy, colour) for policy, colour in zip(policies, _palette(policies), strict=True)]
-    router = next(policy for policy in policies if policy.name == "router")
-    labels.insert(0, _draw_operating_point(axes, router))
+    labels.insert(0, _draw_operating_point(axes, next(policy for policy in policies if policy.name == "router")))
     _place(figure, axes, labels)
     story = "; ".join(f"{policy.label}: {_line(policy)[:, 1].mean():.3f} correct on average" for policy in policies)
     return _svg(figure, f"curve-{width}", "Accuracy against cost", story)
@@ -105,11 +104,7 @@ def coefficients(rows: Sequence[Coefficient]) -> str:
     for place, row in enumerate(rows):
         if row.idle:
             axes.text(
-                0,
-                place,
-                2 * "\N{NO-BREAK SPACE}" + "idle: constant in these traces",
-                va="center",
-                color=COLOURS["muted"],
+                0, place, "\N{NO-BREAK SPACE} idle: constant in these traces", va="center", color=COLOURS["muted"]
             )
             continue
         for tier, estimate, shift in (("flash", row.flash, -0.15), ("pro", row.pro, 0.15)):
@@ -124,10 +119,9 @@ def learning(points: Sequence[LearningPoint]) -> str:
     """APGR over the number of labels, on a log axis, beside chance."""
     figure, axes = _axes(480, 290, left=52, right=20, bottom=48, top=12)
     counts = np.array([point.labels for point in points], float)
-    axes.set_xscale("log")
     readable = [count for count, following in pairwise([*counts, np.inf]) if following / count > 1.25]
     reach = _reach([np.array([0.5]), *(_ends(point.apgr) for point in points)], 0.1)
-    axes.set(xlim=(counts.min() / 1.12, counts.max() * 1.12), ylim=reach)
+    axes.set(xscale="log", xlim=(counts.min() / 1.12, counts.max() * 1.12), ylim=reach)
     axes.xaxis.set_major_locator(FixedLocator(readable))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(MaxNLocator(6))
@@ -210,10 +204,11 @@ def _place(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
     for label in labels:
         anchors, boxes = _candidates(label)
         sums = np.pad(held, [(1, 0), (1, 0)]).cumsum(0).cumsum(1)
-        west, south, east, north = np.clip(boxes, 0, np.tile(size, 2)).astype(int).T
+        inside = np.clip(boxes, 0, np.tile(size, 2))
+        west, south, east, north = inside.astype(int).T
         gaps = np.maximum(np.maximum(boxes[:, :2] - anchors, anchors - boxes[:, 2:]), 0).sum(1)
         covered = sums[east, north] - sums[west, north] - sums[east, south] + sums[west, south]
-        best = (covered + 0.15 * gaps).argmin()
+        best = (covered + 0.15 * gaps + 100 * np.abs(boxes - inside).sum(1)).argmin()
         held[west[best] : east[best], south[best] : north[best]] += 1
         _write(axes, label, anchors[best], boxes[best])
 

@@ -24,7 +24,7 @@ class Heads:
 
     Attributes:
         low, high: float32[F], range of the features in training: values outside are clipped.
-        scaler: standardises the clipped features.
+        scaler: standardises the clipped features, counted from `low` so that a constant one is exactly 0.
         models: a classifier per tier; a constant one for a tier that was always right or always wrong.
     """
 
@@ -35,8 +35,12 @@ class Heads:
 
     def probabilities(self, features: Features) -> Reals:
         """P(correct) of each tier, float64[N, T], by scikit-learn."""
-        scaled = self.scaler.transform(np.clip(features, self.low, self.high).astype(float))
+        scaled = self.scale(features)
         return np.stack([model.predict_proba(scaled)[:, -1] for model in self.models], 1)
+
+    def scale(self, features: Features) -> Reals:
+        """Clipped and standardised features, float64[N, F]."""
+        return np.asarray(self.scaler.transform(np.clip(features, self.low, self.high).astype(float) - self.low))
 
     @property
     def coefficients(self) -> tuple[Reals, Reals]:
@@ -44,7 +48,7 @@ class Heads:
         weights = np.stack([_weights(model, len(self.low)) for model in self.models], 1)
         intercepts = np.array([_intercept(model) for model in self.models])
         raw = weights / self.scaler.scale_[:, None]
-        return raw, intercepts - self.scaler.mean_ @ raw
+        return raw, intercepts - (self.low + self.scaler.mean_) @ raw
 
     @property
     def standardised(self) -> Reals:
@@ -63,8 +67,9 @@ def fit(features: Features, outcomes: Reals, regularisation: float, weights: Rea
     """
     weights = np.ones(len(features)) if weights is None else weights
     low, high = features.min(0), features.max(0)
-    scaler = StandardScaler().fit(features.astype(float), sample_weight=weights)
-    scaled = scaler.transform(features.astype(float))
+    from_low = features.astype(float) - low
+    scaler = StandardScaler().fit(from_low, sample_weight=weights)
+    scaled = scaler.transform(from_low)
     return Heads(low, high, scaler, tuple(_head(scaled, column, regularisation, weights) for column in outcomes.T))
 
 
@@ -89,12 +94,15 @@ def _intercept(model: LogisticRegression | DummyClassifier) -> float:
     return float(np.log(right / wrong))
 
 
-def standard_errors(heads: Heads, features: Features, outcomes: Reals, groups: Ints, regularisation: float) -> Reals:
+def standard_errors(
+    heads: Heads, features: Features, outcomes: Reals, groups: Ints, regularisation: float, weights: Reals
+) -> Reals:
     """Cluster-robust (sandwich) standard errors of the standardised weights, float64[F, T]; 0 for constant heads.
 
     The rows of a group are one observation (Liang and Zeger 1986); the ridge term counts in the curvature.
+    `weights` are those of the fit.
     """
-    scaled = heads.scaler.transform(features.astype(float))
+    scaled = heads.scale(features)
     design = np.column_stack([scaled, np.ones(len(scaled))])
     ridge = np.diag([1.0 / regularisation] * scaled.shape[1] + [0.0])
     errors = np.zeros((scaled.shape[1], outcomes.shape[1]))
@@ -104,7 +112,7 @@ def standard_errors(heads: Heads, features: Features, outcomes: Reals, groups: I
         seen = ~np.isnan(outcomes[:, tier])
         x, p = design[seen], model.predict_proba(scaled[seen])[:, 1]
         scores = np.zeros((groups.max() + 1, x.shape[1]))
-        np.add.at(scores, groups[seen], x * (outcomes[seen, tier] - p)[:, None])
-        bread = np.linalg.pinv((x * (p * (1 - p))[:, None]).T @ x + ridge)
+        np.add.at(scores, groups[seen], x * (weights[seen] * (outcomes[seen, tier] - p))[:, None])
+        bread = np.linalg.pinv((x * (weights[seen] * p * (1 - p))[:, None]).T @ x + ridge)
         errors[:, tier] = np.sqrt(np.maximum(np.diag(bread @ (scores.T @ scores) @ bread), 0))[:-1]
     return errors

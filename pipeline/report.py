@@ -55,6 +55,7 @@ FACTS = {
     "Versions": ("schema", "version", "created_at", "git_commit", "libraries", "python"),
     "Configuration": ("config",),
 }
+MISSING = "\N{EN DASH}"
 TOLD_ABOVE = ("metrics", "baselines", "warnings")
 
 
@@ -123,7 +124,7 @@ def render(findings: Findings, manifest: Mapping[str, Any]) -> str:
 def shown(value: float | None, kind: str) -> str:
     """A number for people: a dash where it was not measured, "not defined" where it is NaN."""
     if value is None:
-        return "–"
+        return MISSING
     return "not defined" if math.isnan(value) else _number(value, kind) + FORMATS[kind][2]
 
 
@@ -162,14 +163,22 @@ def headline(router: Policy, manifest: Mapping[str, Any]) -> str:
 
 
 def split_verdict(findings: Findings) -> str:
-    """What the router's two splits say about traffic of a kind it was not fitted on."""
-    mine = [one for one in findings.splits if one.label == findings.policy("router").label and one.category]
-    if not mine or mine[0].category is None:
+    """What the two splits say about traffic of a kind that the router was not fitted on."""
+    label = findings.policy("router").label
+    unseen = {one.label: one.category for one in findings.splits if one.category}
+    if label not in unseen:
         return ""
-    seen, unseen = mine[0].random, mine[0].category
-    if unseen.low > 0.5:
-        return f"Here the router keeps part of its skill on kinds it never saw: {unseen} against {seen}."
-    return f"Here the router cannot be told from chance on kinds it never saw: {unseen} against {seen}."
+    mine = unseen.pop(label)
+    best = max(unseen, key=lambda other: unseen[other].value, default=None)
+    if mine.high < 0.5:
+        return f"On kinds it never saw, this router does worse than chance: APGR {mine}."
+    if not mine.low > 0.5:
+        return f"On kinds it never saw, this router cannot be told from chance: APGR {mine}."
+    if best is not None and not mine.low > unseen[best].value:
+        return (
+            f"On kinds it never saw, this router shows no more skill than “{best}”: APGR {mine} against {unseen[best]}."
+        )
+    return f"On kinds it never saw, this router keeps some skill: APGR {mine}."
 
 
 def facts(manifest: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
@@ -193,7 +202,7 @@ def _flattened(key: str, value: object) -> Iterator[tuple[str, str]]:
     elif isinstance(value, Sequence) and not isinstance(value, str):
         yield key, ", ".join(str(inner) for inner in value) or "none"
     else:
-        yield key, "–" if value is None or value == {} else str(value)
+        yield key, MISSING if value is None or value == {} else str(value)
 
 
 def _longest_shift(findings: Findings) -> float:

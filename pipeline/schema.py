@@ -166,7 +166,6 @@ REQUEST_COLUMNS = (
     Column("context_bytes", WHOLE, count),
     Column("tool_count", WHOLE, count),
     Column("turn_count", WHOLE, count),
-    Column("line_count", WHOLE, count),
 )
 TIER_COLUMNS = (
     Column("model", TEXT, text),

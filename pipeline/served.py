@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from features.errors import ArtifactError
-from features.graph import DISTINCT_SUMS, FEATURES, REQUEST_INPUTS, session
+from features.graph import FEATURES, REQUEST_INPUTS, session
 from features.measure import Tally
 from features.request import Request
 from features.vocabulary import WEIGHT_SCALE
@@ -53,7 +54,7 @@ class Served:
         self.threshold, self.evidence_floor = (float(numpy_helper.to_array(constants[name])) for name in ("threshold", "evidence_floor"))
         table = numpy_helper.to_array(constants["weight_bytes"]).astype(np.int64)
         self._coefficients = numpy_helper.to_array(constants["coefficients"])
-        known, low, high = table[:, DISTINCT_SUMS.index("distinct")], table[:, 1:3], table[:, 3:5]
+        known, low, high = table[:, 0], table[:, 1:3], table[:, 3:5]
         weights = (low + 256 * high) / WEIGHT_SCALE
         self.weights = {word: weights[row] for word, row in rows.items() if known[row]}
 
@@ -99,8 +100,7 @@ class Served:
         }
         words = [unknown.get(word, word) + " " for word in traces.encoder.lexicon]
         spelled = [words[word] * times for word, times in zip(traces.bags.ids.tolist(), traces.bags.counts.tolist(), strict=True)]
-        starts, lines = traces.bags.starts.tolist(), traces.tally.lines.tolist()
-        return ["".join(spelled[a:b]) + "\n" * line for a, b, line in zip(starts[:-1], starts[1:], lines, strict=True)]
+        return ["".join(spelled[a:b]) for a, b in pairwise(traces.bags.starts.tolist())]
 
     def _unknown(self, words: frozenset[str]) -> str:
         return next((word for word in sorted(words) if word not in self.weights), UNKNOWN_WORD)

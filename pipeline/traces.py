@@ -113,7 +113,7 @@ def load(paths: Sequence[Path], progress: Progress = lambda rows: None) -> Trace
     places = arrays.pop("place")
     arrays["group"] = np.where(pd.isna(arrays["group"]), _same_words(bags, encoder), arrays["group"])
     requests = {name: arrays.pop(name) for name in REQUEST_INPUTS}
-    tally = Tally(**word_counts(bags, encoder), lines=arrays.pop("line_count"), **requests)
+    tally = Tally(**word_counts(bags, encoder), **requests)
     traces = Traces(
         **arrays,
         bags=bags,
@@ -152,7 +152,6 @@ def figures(chunk: Chunk, encoder: Encoder, path: Path) -> dict[str, Any]:
         "context_bytes": [byte_length(a) + byte_length(b) for a, b in zip(system, tools, strict=True)],
         "tool_count": [len(json.loads(text)) if text else 0 for text in tools],
         "turn_count": [1 + bool(text) for text in system],
-        "line_count": [(prompt or "").count("\n") for prompt in prompts],
     }
     all_text = None not in prompts
     return {

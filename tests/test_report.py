@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from pipeline.findings import Coefficient, Findings, LearningPoint, Policy, Reliability, Slice, Splits, WordEffect
 from pipeline.metrics import Curve, Estimate
-from pipeline.report import LARGEST_SLICES, MOST_SLICES, Scale, render, shown
+from pipeline.report import LARGEST_SLICES, MISSING, MOST_SLICES, Scale, render, shown, split_verdict
 
 NAN = float("nan")
 UNDEFINED = Estimate(NAN, NAN, NAN)
@@ -86,7 +87,11 @@ def test_undefined_is_said_and_never_printed_as_nan() -> None:
 
 
 def test_missing_metric_is_a_dash_and_undefined_one_is_not() -> None:
-    assert (shown(None, "score"), shown(NAN, "score"), shown(-0.5, "points")) == ("–", "not defined", "−0.5")
+    assert (shown(None, "score"), shown(NAN, "score"), shown(-0.5, "points")) == (
+        MISSING,
+        "not defined",
+        "\N{MINUS SIGN}0.5",
+    )
 
 
 def test_one_category_is_said_instead_of_a_second_split() -> None:
@@ -101,6 +106,18 @@ def test_headline_names_what_the_version_does(policy: str, begins: str) -> None:
     assert f'<p class="lead">{begins}' in render(made_up(), made_up_manifest(policy))
 
 
+@pytest.mark.parametrize(
+    ("low", "rival", "said"),
+    [(0.48, 0.55, "cannot be told from chance"), (0.53, 0.55, "no more skill"), (0.56, 0.55, "keeps some skill")],
+)
+def test_verdict_on_unseen_kinds_claims_no_more_than_the_intervals(low: float, rival: float, said: str) -> None:
+    seen, other = Estimate(0.8, 0.7, 0.9), Estimate(rival, 0.5, 0.6)
+    found = replace(
+        made_up(), splits=[Splits("prompt length", seen, other), Splits("ten features", seen, Estimate(0.57, low, 0.6))]
+    )
+    assert said in split_verdict(found)
+
+
 def test_only_the_largest_of_many_categories_are_listed() -> None:
     page = render(made_up(categories=MOST_SLICES + 1), made_up_manifest())
     assert len(re.findall(r"<bdi>kind \d+", page)) == LARGEST_SLICES
@@ -109,7 +126,7 @@ def test_only_the_largest_of_many_categories_are_listed() -> None:
 
 def test_unknown_manifest_keys_are_listed_flat() -> None:
     page = render(made_up(), made_up_manifest(surprise={"inner": [{"deep": None}, {"deep": True}]}))
-    assert "<dt>surprise · inner · 1 · deep</dt><dd>–</dd>" in page
+    assert f"<dt>surprise · inner · 1 · deep</dt><dd>{MISSING}</dd>" in page
     assert "<dt>surprise · inner · 2 · deep</dt><dd>True</dd>" in page
 
 
