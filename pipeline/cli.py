@@ -45,9 +45,12 @@ def train(traces: tuple[Path, ...], out: Path, seed: int, min_quality: float, sp
 
     config = Config(traces=traces or (BUNDLE,), out=out, seed=seed, min_quality=min_quality, split=split)
     with _steps() as step:
+        from threadpoolctl import threadpool_limits
+
         from pipeline.train import train as run
 
-        trained = run(config, step)
+        with threadpool_limits(1):  # the work is split over threads already
+            trained = run(config, step)
     if as_json:
         click.echo(json.dumps(_summary(trained), indent=2))
     else:

@@ -14,7 +14,7 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -53,7 +53,7 @@ class Label:
     bold: bool = False
 
 
-@matplotlib.rc_context(STYLE)
+@mpl.rc_context(STYLE)
 def cost_curve(policies: Sequence[Policy], costs: tuple[float, float], unit: str, width: int) -> str:
     """Accuracy over the costs of the tiers, in the unit, with every policy labelled and the operating point marked."""
     figure, axes = _axes(width, max(420, round(0.58 * width)), left=48, right=36, bottom=62, top=12)
@@ -72,7 +72,7 @@ def cost_curve(policies: Sequence[Policy], costs: tuple[float, float], unit: str
     return _svg(figure, f"curve-{width}", "Accuracy against cost", story)
 
 
-@matplotlib.rc_context(STYLE)
+@mpl.rc_context(STYLE)
 def reliability(tier: str, heads: Mapping[str, Reliability]) -> str:
     """Observed over predicted success of one tier's head, on the axes that suit all heads."""
     figure, axes = _axes(340, 320, left=52, right=12, bottom=48, top=10)
@@ -89,7 +89,7 @@ def reliability(tier: str, heads: Mapping[str, Reliability]) -> str:
     return _svg(figure, f"reliability-{tier}", f"Reliability of the {tier} head", story)
 
 
-@matplotlib.rc_context(STYLE)
+@mpl.rc_context(STYLE)
 def coefficients(rows: Sequence[Coefficient]) -> str:
     """Weights of both heads with their intervals, the strongest feature on top and idle ones last."""
     rows = sorted(rows, key=lambda row: (row.idle, -max(abs(row.flash.value), abs(row.pro.value))))
@@ -114,7 +114,7 @@ def coefficients(rows: Sequence[Coefficient]) -> str:
     return _svg(figure, "coefficients", "Coefficients of both heads", story)
 
 
-@matplotlib.rc_context(STYLE)
+@mpl.rc_context(STYLE)
 def learning(points: Sequence[LearningPoint]) -> str:
     """APGR over the number of labels, on a log axis, beside chance."""
     figure, axes = _axes(480, 290, left=52, right=20, bottom=48, top=12)

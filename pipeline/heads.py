@@ -80,7 +80,8 @@ def _head(scaled: Reals, outcomes: Reals, regularisation: float, weights: Reals)
         half_a_doubt = np.array([0.0, 1.0])
         counts = np.array([weights @ (1 - outcomes), weights @ outcomes]) + 0.5
         return DummyClassifier().fit(scaled[:1].repeat(2, axis=0), half_a_doubt, sample_weight=counts)
-    return LogisticRegression(C=regularisation, tol=1e-8, max_iter=MOST_ITERATIONS).fit(scaled, outcomes, sample_weight=weights)
+    model = LogisticRegression(C=regularisation, solver="newton-cholesky", tol=1e-10, max_iter=MOST_ITERATIONS)
+    return model.fit(scaled, outcomes, sample_weight=weights)
 
 
 def _weights(model: LogisticRegression | DummyClassifier, count: int) -> Reals:

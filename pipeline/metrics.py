@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 Reals = NDArray[np.float64]
 Measured = Mapping[str, float]
@@ -74,16 +75,12 @@ class Curve:
 
         The cost of a request depends on its tier alone here, so cost runs as the pro rate does.
         """
-        best = np.maximum.accumulate(self.accuracy)
-        records = np.flatnonzero(np.diff(best, prepend=-1.0) > 0)
-        x, y = [0.0], [float(self.accuracy[0])]
-        for at in records:
-            point = float(self.pro_rate[at]), float(self.accuracy[at])
-            while len(x) > 1 and (y[-1] - y[-2]) * (point[0] - x[-2]) <= (point[1] - y[-2]) * (x[-1] - x[-2]):
-                x.pop(), y.pop()
-            x.append(point[0])
-            y.append(point[1])
-        return float(np.trapezoid([*y, y[-1]], [*x, 1.0]))
+        step = np.diff(self.pro_rate)
+        step, rise = step[step > 0], np.diff(self.accuracy)[step > 0]
+        # The slopes of a least concave majorant are the antitonic regression of the slopes (Barlow et al. 1972).
+        slopes = isotonic_regression(rise / step, weights=step, increasing=False).x
+        height = self.accuracy[0] + np.append(0.0, np.cumsum(np.maximum(slopes, 0) * step))
+        return float(np.trapezoid(height, np.append(0.0, np.cumsum(step))))
 
 
 @dataclass(frozen=True, slots=True)

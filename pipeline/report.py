@@ -1,4 +1,4 @@
-"""The report page of a version: one HTML file that needs nothing else, for people who decide whether to trust a router."""
+"""The report of a version: one HTML file that needs nothing else, for whoever decides whether to trust a router."""
 
 from __future__ import annotations
 
