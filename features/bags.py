@@ -62,7 +62,10 @@ class Bags:
         edges = np.unique(np.concatenate(([0], cuts, [len(self)])))
         for first, last in pairwise(edges.tolist()):
             begin, end = self.starts[[first, last]]
-            yield slice(first, last), Bags(self.starts[first : last + 1] - begin, self.ids[begin:end], self.counts[begin:end])
+            yield (
+                slice(first, last),
+                Bags(self.starts[first : last + 1] - begin, self.ids[begin:end], self.counts[begin:end]),
+            )
 
     def take(self, rows: NDArray[np.integer]) -> Bags:
         """The bags of some rows, in that order."""

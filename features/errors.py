@@ -1,14 +1,14 @@
 """Everything this project raises on purpose.
 
-    TierRouterError
-    ├── InputError          what was given cannot be used: the command line exits with 2
-    │   ├── RequestError    a chat-completions payload that is not one
-    │   ├── TraceError      a trace file: names the file, the row and the field
-    │   ├── LearningError   good rows, but nothing can be learned from them
-    │   ├── TargetError     a target that cannot be reached: names the best one that can
-    │   └── ArtifactError   a version folder that is missing, incomplete or altered
-    ├── ParityError         the exported file and scikit-learn disagree: nothing was written
-    └── StorageError        the artifact could not be written (disk full, no permission)
+TierRouterError
+├── InputError          what was given cannot be used: the command line exits with 2
+│   ├── RequestError    a chat-completions payload that is not one
+│   ├── TraceError      a trace file: names the file, the row and the field
+│   ├── LearningError   good rows, but nothing can be learned from them
+│   ├── TargetError     a target that cannot be reached: names the best one that can
+│   └── ArtifactError   a version folder that is missing, incomplete or altered
+├── ParityError         the exported file and scikit-learn disagree: nothing was written
+└── StorageError        the artifact could not be written (disk full, no permission)
 """
 
 

@@ -89,7 +89,11 @@ class Vocabulary:
         place[-1] = -1
         weights = np.vstack([self.weights, np.zeros((1, self.weights.shape[1]), np.int32)])
         return VocabularySums.concatenate(
-            [VocabularySums.of_pairs(part, at >= 0, weights[at]) for _, part in bags.slices() for at in [place[part.ids]]]
+            [
+                VocabularySums.of_pairs(part, at >= 0, weights[at])
+                for _, part in bags.slices()
+                for at in [place[part.ids]]
+            ]
         )
 
 
@@ -132,7 +136,9 @@ class Counts:
         _, places = np.unique(self.groups[rows] * width + self.bags.ids[self.shared_pairs], return_inverse=True)
         self.shared_seen = np.stack([np.bincount(places, self.observed[rows, t])[places] for t in tiers], 1)
         self.shared_right = np.stack([np.bincount(places, self.correct[rows, t])[places] for t in tiers], 1)
-        by_group = [np.stack([np.bincount(self.groups, c[:, t]) for t in tiers], 1) for c in (self.observed, self.correct)]
+        by_group = [
+            np.stack([np.bincount(self.groups, c[:, t]) for t in tiers], 1) for c in (self.observed, self.correct)
+        ]
         self.left_seen, self.left_right = (total.sum(0) - total[self.groups] for total in by_group)
 
     def vocabulary(self, strength: float) -> Vocabulary:

@@ -40,9 +40,9 @@ KINDS = ("word", "number", "symbol")
 # No prompt contains these as one word, since symbols and letters never share one.
 PLACEHOLDERS = {kind: f"<{kind}>" for kind in KINDS}
 
-NUMBERS = frozenset("".join(digits) for size in (1, 2, 3) for digits in product(string.digits, repeat=size)) | frozenset(
-    chr(zero + digit) for zero in (0x660, 0x6F0, 0x966, 0x9E6, 0xE50, 0xFF10) for digit in range(10)
-)
+NUMBERS = frozenset(
+    "".join(digits) for size in (1, 2, 3) for digits in product(string.digits, repeat=size)
+) | frozenset(chr(zero + digit) for zero in (0x660, 0x6F0, 0x966, 0x9E6, 0xE50, 0xFF10) for digit in range(10))
 SYMBOLS = (
     frozenset("".join(marks) for size in (1, 2) for marks in product(string.punctuation, repeat=size))
     | frozenset("¬±×÷")

@@ -90,7 +90,9 @@ def _write(path: Path, tables: Iterator[pa.Table]) -> None:
     try:
         for table in tables:
             if writer is None:
-                writer = pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=19, write_statistics=False)
+                writer = pq.ParquetWriter(
+                    path, table.schema, compression="zstd", compression_level=19, write_statistics=False
+                )
             writer.write_table(table.cast(writer.schema))
     finally:
         if writer is not None:

@@ -64,7 +64,9 @@ def _reserve(out: Path) -> Path:
 
 def versions(out: Path, *, hidden: bool = False) -> list[Path]:
     """The version folders under `out`, oldest first; with `hidden` those being written as well."""
-    found = [path for path in out.glob("*") if VERSION_NAME.fullmatch(path.name.removeprefix(PARTIAL if hidden else ""))]
+    found = [
+        path for path in out.glob("*") if VERSION_NAME.fullmatch(path.name.removeprefix(PARTIAL if hidden else ""))
+    ]
     return sorted(found, key=lambda path: int(path.name.removeprefix(PARTIAL)[1:]))
 
 

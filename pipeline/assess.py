@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from features.errors import LearningError
 from pipeline import evaluate, parts
 from pipeline.evaluate import Evidence
@@ -31,10 +29,14 @@ def assess(folder: Path, paths: Sequence[Path], step: Callable[[str], None]) -> 
     rows = parts.split(traces, manifest["data"]["split"]).test
     test = traces.take(rows[traces.both_observed[rows]])
     if not len(test):
-        raise LearningError(f"{traces.source}: no trace of the test part has outcomes of both tiers: nothing can be measured")
+        raise LearningError(
+            f"{traces.source}: no trace of the test part has outcomes of both tiers: nothing can be measured"
+        )
     step("deciding")
     outputs = served.run(served.texts(test), test.tally)
-    seen = Evidence(test, outputs["features"], outputs["evidence"], outputs["probabilities"].astype(float), outputs["gain"])
+    seen = Evidence(
+        test, outputs["features"], outputs["evidence"], outputs["probabilities"].astype(float), outputs["gain"]
+    )
     point = OperatingPoint(**manifest["operating_point"])
     step("measuring")
     return evaluate.served_policies(seen, point, tuple(manifest["costs"]), int(manifest["config"]["seed"])), manifest

@@ -73,7 +73,9 @@ def one_head(traces: Traces, features: Features) -> Baseline:
     """One logistic regression on the label "pro right and flash wrong"."""
     label = needs_pro(traces.outcomes).astype(float)[:, None]
     fitted = heads.fit(features, label, 1.0)
-    return Baseline("one_head", "one head: pro right, flash wrong", lambda _, features: fitted.probabilities(features)[:, 0])
+    return Baseline(
+        "one_head", "one head: pro right, flash wrong", lambda _, features: fitted.probabilities(features)[:, 0]
+    )
 
 
 def heuristic(traces: Traces) -> Baseline:

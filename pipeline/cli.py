@@ -33,11 +33,22 @@ def commands() -> None:
 
 
 @commands.command()
-@click.option("--traces", type=FILE, multiple=True, help="Parquet, JSONL or CSV; give it again for more shards. [default: the bundle]")
-@click.option("--out", type=FILE, default=Path("models"), show_default=True, help="Parent of versions and of the MLflow store.")
+@click.option(
+    "--traces",
+    type=FILE,
+    multiple=True,
+    help="Parquet, JSONL or CSV; give it again for more shards. [default: the bundle]",
+)
+@click.option(
+    "--out", type=FILE, default=Path("models"), show_default=True, help="Parent of versions and of the MLflow store."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of parts, folds and resampling.")
-@click.option("--min-quality", type=float, default=0.98, show_default=True, help="Share of always-pro's accuracy to keep.")
-@click.option("--split", type=click.Choice(["group", "time"]), default="group", show_default=True, help="How parts are made.")
+@click.option(
+    "--min-quality", type=float, default=0.98, show_default=True, help="Share of always-pro's accuracy to keep."
+)
+@click.option(
+    "--split", type=click.Choice(["group", "time"]), default="group", show_default=True, help="How parts are made."
+)
 @AS_JSON
 def train(traces: tuple[Path, ...], out: Path, seed: int, min_quality: float, split: str, as_json: bool) -> None:
     """Train a router, and write, track and register it as a new version."""
@@ -59,7 +70,9 @@ def train(traces: tuple[Path, ...], out: Path, seed: int, min_quality: float, sp
 
 @commands.command()
 @click.argument("artifact", type=FILE)
-@click.option("--traces", type=FILE, multiple=True, required=True, help="Parquet, JSONL or CSV; give it again for more shards.")
+@click.option(
+    "--traces", type=FILE, multiple=True, required=True, help="Parquet, JSONL or CSV; give it again for more shards."
+)
 @AS_JSON
 def evaluate(artifact: Path, traces: tuple[Path, ...], as_json: bool) -> None:
     """Measure a version on the test part of some traces, by the split that its manifest states."""
@@ -102,7 +115,9 @@ def anonymise(sources: tuple[Path, ...], target: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"path": str(target), **written}))
     else:
-        click.echo(f"{target}: {written['rows']:,} traces, {written['kept']:,} words kept, {written['replaced']:,} replaced")
+        click.echo(
+            f"{target}: {written['rows']:,} traces, {written['kept']:,} words kept, {written['replaced']:,} replaced"
+        )
 
 
 def main() -> None:
@@ -141,7 +156,7 @@ def _steps() -> Iterator[Any]:
     seen: set[str] = set()
 
     def plain(name: str) -> None:
-        step = name.split(":")[0]
+        step = name.split(":", maxsplit=1)[0]
         if step not in seen:
             seen.add(step)
             click.echo(step, err=True)
@@ -151,7 +166,9 @@ def _steps() -> Iterator[Any]:
 
 def _show_trained(trained: Trained) -> None:
     manifest = trained.manifest
-    _show_table(trained.findings.policies, manifest["cost_unit"], ("always_flash", "always_pro", "random", "router", "oracle"))
+    _show_table(
+        trained.findings.policies, manifest["cost_unit"], ("always_flash", "always_pro", "random", "router", "oracle")
+    )
     point, test = manifest["operating_point"], trained.findings.policy("router").metrics
     click.echo(_headline(point["policy"], test))
     for warning in manifest["warnings"]:
@@ -193,7 +210,9 @@ def _cell(estimate: Any) -> str:
 
 
 def _summary(trained: Trained) -> dict[str, Any]:
-    paths = {name: str(trained.folder / name) for name in ("router.onnx", "scorer.onnx", "report.html", "manifest.json")}
+    paths = {
+        name: str(trained.folder / name) for name in ("router.onnx", "scorer.onnx", "report.html", "manifest.json")
+    }
     metrics = trained.manifest["metrics"]["test"]
     point, tracked = trained.manifest["operating_point"], trained.tracked
     return {
@@ -216,7 +235,9 @@ def _request_from_stdin() -> Any:
     try:
         payload = json.loads(sys.stdin.buffer.read())
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"standard input is not JSON ({error}): give a chat-completions request, or a PROMPT") from error
+        raise RequestError(
+            f"standard input is not JSON ({error}): give a chat-completions request, or a PROMPT"
+        ) from error
     if not isinstance(payload, dict):
         raise RequestError("standard input is not a chat-completions request: expected an object with messages")
     return Request.from_payload(payload)
@@ -232,4 +253,6 @@ def _spoken(decision: Mapping[str, Any]) -> str:
         "  features    " + ", ".join(f"{name} {value:.3f}" for name, value in decision["features"].items()),
     ]
     words = [f"{word!r} {gain:+.4f}" for word, gain in decision["words"].items()]
-    return "\n".join([*lines, "  words       " + (", ".join(words) or "none is known") + "  (share of the gain, + towards pro)"])
+    return "\n".join(
+        [*lines, "  words       " + (", ".join(words) or "none is known") + "  (share of the gain, + towards pro)"]
+    )

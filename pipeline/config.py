@@ -37,7 +37,9 @@ class Config:
 
     def __post_init__(self) -> None:
         if not 0 < self.min_quality <= 2:
-            raise InputError(f"--min-quality {self.min_quality:g}: expected a share of always-pro's accuracy, such as 0.98")
+            raise InputError(
+                f"--min-quality {self.min_quality:g}: expected a share of always-pro's accuracy, such as 0.98"
+            )
         if self.seed < 0:
             raise InputError(f"--seed {self.seed}: expected 0 or more")
         if self.split not in SPLITS:

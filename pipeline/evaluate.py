@@ -172,7 +172,12 @@ def policies(
     chance = _constant("random", "random", rate, test, costs, seed, "its APGR and CPT are their expected values")
     expected = {"apgr": 0.5, "cpt50": 0.5, "cpt80": 0.8}
     drawn = {name: Estimate(value, value, value) for name, value in expected.items()}
-    return [*constants(test, costs, seed), replace(chance, metrics=chance.metrics | drawn), *measured, oracle(test, costs, seed)]
+    return [
+        *constants(test, costs, seed),
+        replace(chance, metrics=chance.metrics | drawn),
+        *measured,
+        oracle(test, costs, seed),
+    ]
 
 
 def served_policies(test: Evidence, point: OperatingPoint, costs: tuple[float, float], seed: int) -> list[Policy]:
@@ -196,7 +201,9 @@ def _constant(
     return Policy(name, label, estimates(measure, test.groups, seed), note=note)
 
 
-def _rival(rival: Baseline, tuned: Evidence, test: Evidence, quality: float, costs: tuple[float, float], seed: int) -> Policy:
+def _rival(
+    rival: Baseline, tuned: Evidence, test: Evidence, quality: float, costs: tuple[float, float], seed: int
+) -> Policy:
     scores = rival.score(test.traces, test.features)
     point = tune.for_quality(rival.score(tuned.traces, tuned.features), tuned.traces.outcomes, 0.0, quality)
     return _scored(rival.name, rival.label, scores, scores >= point.threshold, test, costs, seed, rival.note)
@@ -232,9 +239,7 @@ def _scored(
 
 def reliability(test: Evidence) -> dict[str, Reliability]:
     """Predicted against observed success of each head."""
-    return {
-        tier: _reliability(test.probabilities[:, at], test.traces.outcomes[:, at]) for at, tier in enumerate(TIERS)
-    }
+    return {tier: _reliability(test.probabilities[:, at], test.traces.outcomes[:, at]) for at, tier in enumerate(TIERS)}
 
 
 def _reliability(predicted: Reals, observed: Reals) -> Reliability:
@@ -258,7 +263,9 @@ def slices(test: Evidence, point: OperatingPoint, seed: int) -> list[Slice]:
     names, sizes = np.unique(test.traces.category.astype(str), return_counts=True)
     kept = sorted(zip(-sizes, names, strict=True))
     return [
-        _slice(name, test.traces.category == name, to_pro, test, seed) for size, name in kept if -size >= FEWEST_TO_SLICE
+        _slice(name, test.traces.category == name, to_pro, test, seed)
+        for size, name in kept
+        if -size >= FEWEST_TO_SLICE
     ]
 
 
@@ -319,7 +326,9 @@ def _cross_validated(sample: Traces, fold: Ints, smoothing: Smoothing) -> Reals:
         return outside, np.stack([rankdata(np.diff(each)[:, 0]) / len(outside) for each in both])
 
     scores = np.empty((2, len(sample)))
-    for rows, held_scores in Parallel(n_jobs=THREADS, backend="threading")(delayed(held_out)(k) for k in np.unique(fold)):
+    for rows, held_scores in Parallel(n_jobs=THREADS, backend="threading")(
+        delayed(held_out)(k) for k in np.unique(fold)
+    ):
         scores[:, rows] = held_scores
     return scores
 
@@ -342,7 +351,9 @@ def learning_curve(fit: Traces, test: Evidence, smoothing: Smoothing, whole: Pol
         fitted, _ = router.fit(fit.take(rows), smoothing)
         return Ranking.by(fitted.gain(test.traces).astype(float), test.traces.outcomes).curve().apgr()
 
-    values = np.reshape(Parallel(n_jobs=THREADS, backend="threading")(delayed(apgr)(rows) for rows in draws), (-1, LEARNING_SEEDS))
+    values = np.reshape(
+        Parallel(n_jobs=THREADS, backend="threading")(delayed(apgr)(rows) for rows in draws), (-1, LEARNING_SEEDS)
+    )
     points = [LearningPoint(size, _mean(row), LEARNING_SEEDS) for size, row in zip(sizes, values, strict=True)]
     return [*points, LearningPoint(len(fit), whole.metrics["apgr"], 1)]
 

@@ -109,7 +109,9 @@ def compare(
     served = file.run(file.texts(traces), traces.tally)
     if not np.array_equal(served["features"], features) or not np.array_equal(served["evidence"], evidence):
         row = int(np.flatnonzero((served["features"] != features).any(1) | (served["evidence"] != evidence))[0])
-        raise ParityError(f"task {traces.task_id[row]!r}: served features {served['features'][row]}, trained on {features[row]}")
+        raise ParityError(
+            f"task {traces.task_id[row]!r}: served features {served['features'][row]}, trained on {features[row]}"
+        )
     decided = decide(expected, evidence, point)
     extreme = extreme_features(router.heads)
     scores = session(scorer)
@@ -143,7 +145,14 @@ def extreme_features(heads: Heads) -> Features:
     rows = [heads.low, heads.high, middle]
     for feature in range(len(FEATURES)):
         low, high = heads.low[feature], heads.high[feature]
-        for value in (-1e30, 1e30, low, high, np.nextafter(low, np.float32(-np.inf)), np.nextafter(high, np.float32(np.inf))):
+        for value in (
+            -1e30,
+            1e30,
+            low,
+            high,
+            np.nextafter(low, np.float32(-np.inf)),
+            np.nextafter(high, np.float32(np.inf)),
+        ):
             row = middle.copy()
             row[feature] = value
             rows.append(row)

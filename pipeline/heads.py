@@ -73,7 +73,9 @@ def fit(features: Features, outcomes: Reals, regularisation: float, weights: Rea
     return Heads(low, high, scaler, tuple(_head(scaled, column, regularisation, weights) for column in outcomes.T))
 
 
-def _head(scaled: Reals, outcomes: Reals, regularisation: float, weights: Reals) -> LogisticRegression | DummyClassifier:
+def _head(
+    scaled: Reals, outcomes: Reals, regularisation: float, weights: Reals
+) -> LogisticRegression | DummyClassifier:
     seen = ~np.isnan(outcomes)
     scaled, outcomes, weights = scaled[seen], outcomes[seen], weights[seen]
     if outcomes.min() == outcomes.max():

@@ -81,7 +81,11 @@ def describe(
 def with_files(manifest: Mapping[str, Any], exported: Export) -> dict[str, Any]:
     """The manifest with what is known once the models are made."""
     models = {"router": exported.router, "scorer": exported.scorer}
-    return {**manifest, "onnx": {name: facts(model) for name, model in models.items()}, "parity": asdict(exported.parity)}
+    return {
+        **manifest,
+        "onnx": {name: facts(model) for name, model in models.items()},
+        "parity": asdict(exported.parity),
+    }
 
 
 def facts(model: onnx.ModelProto) -> dict[str, Any]:
@@ -118,5 +122,7 @@ def git_commit() -> str | None:
     if git is None:
         return None
     here = Path(__file__).parent
-    asked = subprocess.run([git, "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False, timeout=10)
+    asked = subprocess.run(
+        [git, "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False, timeout=10
+    )
     return asked.stdout.strip() or None if asked.returncode == 0 else None

@@ -146,7 +146,9 @@ def ranking_metrics(score: Reals, outcomes: Reals) -> Callable[[Reals], dict[str
     return measure
 
 
-def decision_metrics(pro_share: Reals, outcomes: Reals, costs: tuple[float, float]) -> Callable[[Reals], dict[str, float]]:
+def decision_metrics(
+    pro_share: Reals, outcomes: Reals, costs: tuple[float, float]
+) -> Callable[[Reals], dict[str, float]]:
     """Metrics of decisions, as a function of row weights.
 
     Args:
@@ -161,7 +163,9 @@ def decision_metrics(pro_share: Reals, outcomes: Reals, costs: tuple[float, floa
 
     def measure(weight: Reals) -> dict[str, float]:
         total = weight.sum()
-        accuracy, flash, pro = (float(weight @ column / total) for column in (routed, outcomes[:, FLASH], outcomes[:, PRO]))
+        accuracy, flash, pro = (
+            float(weight @ column / total) for column in (routed, outcomes[:, FLASH], outcomes[:, PRO])
+        )
         needy = float(weight @ label / total)
         return {
             "accuracy": accuracy,
@@ -197,7 +201,11 @@ def probability_metrics(probabilities: Reals, outcomes: Reals) -> Callable[[Real
                 for place, p, y in zip(bins, probabilities.T, outcomes.T, strict=True)
             ],
         }
-        tiers = {f"{name}_{tier}": value for name, pair in by_tier.items() for tier, value in zip(("flash", "pro"), pair, strict=True)}
+        tiers = {
+            f"{name}_{tier}": value
+            for name, pair in by_tier.items()
+            for tier, value in zip(("flash", "pro"), pair, strict=True)
+        }
         return {name: float(np.mean(pair)) for name, pair in by_tier.items()} | tiers
 
     return measure

@@ -65,7 +65,9 @@ def _parquet(path: Path) -> Iterator[Chunk]:
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=known):
             places = np.arange(done + 1, done + 1 + len(batch))
             cells = zip(known, batch.columns, strict=True)
-            yield Chunk({name: _checked(COLUMNS[name], array, places, path) for name, array in cells}, tuple(unknown), places)
+            yield Chunk(
+                {name: _checked(COLUMNS[name], array, places, path) for name, array in cells}, tuple(unknown), places
+            )
             done += len(batch)
 
 
@@ -74,7 +76,9 @@ def _complaints_about(path: Path) -> Iterator[None]:
     try:
         yield
     except pa.ArrowException as error:
-        raise TraceError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}): export it again") from error
+        raise TraceError(
+            f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}): export it again"
+        ) from error
 
 
 def _checked(column: Column, cells: pa.Array, places: Ints, path: Path) -> pa.Array:
@@ -85,7 +89,9 @@ def _checked(column: Column, cells: pa.Array, places: Ints, path: Path) -> pa.Ar
         _check_utf8(column, cells, places, path)
     if _plainly_good(column, cells):
         return cells.cast(column.arrow)
-    return _converted(column, cells.to_pylist(maps_as_pydicts="strict" if column.name == "words" else None), places, path)
+    return _converted(
+        column, cells.to_pylist(maps_as_pydicts="strict" if column.name == "words" else None), places, path
+    )
 
 
 def _plainly_good(column: Column, cells: pa.Array) -> bool:
@@ -109,7 +115,10 @@ def _check_utf8(column: Column, cells: pa.Array, places: Ints, path: Path) -> No
         cells.validate(full=True)
     except pa.ArrowInvalid:
         for at, place in enumerate(places):
-            _decoded(cells[at].as_buffer().to_pybytes() if cells[at].is_valid else b"", f"{path}, row {place}, field '{column.name}'")
+            _decoded(
+                cells[at].as_buffer().to_pybytes() if cells[at].is_valid else b"",
+                f"{path}, row {place}, field '{column.name}'",
+            )
 
 
 def _converted(column: Column, cells: Iterable[Cell], places: Ints, path: Path) -> pa.Array:
@@ -118,7 +127,9 @@ def _converted(column: Column, cells: Iterable[Cell], places: Ints, path: Path) 
         try:
             values.append(column.read(cell))
         except (ValueError, OverflowError, RecursionError) as error:
-            raise TraceError(f"{path}, row {places[at]}, field '{column.name}': {error}; it holds {_shown(cell)}") from error
+            raise TraceError(
+                f"{path}, row {places[at]}, field '{column.name}': {error}; it holds {_shown(cell)}"
+            ) from error
     return pa.array(values, column.arrow)
 
 
@@ -150,10 +161,16 @@ def _csv(path: Path) -> Iterator[Chunk]:
         table = csv.reader((line for _, line in _lines(file, path)), strict=True)
         try:
             header = next(table, [])
-            while rows := [(table.line_num, _row(header, cells, table.line_num, path)) for cells in islice(table, ROWS_AT_ONCE) if cells]:
+            while rows := [
+                (table.line_num, _row(header, cells, table.line_num, path))
+                for cells in islice(table, ROWS_AT_ONCE)
+                if cells
+            ]:
                 yield _of_rows(rows, header, path)
         except csv.Error as error:
-            raise TraceError(f"{path}, row {table.line_num}: not readable as CSV ({error}): quote fields with commas") from error
+            raise TraceError(
+                f"{path}, row {table.line_num}: not readable as CSV ({error}): quote fields with commas"
+            ) from error
 
 
 def _row(header: list[str], cells: list[str], at: int, path: Path) -> dict[str, Cell]:

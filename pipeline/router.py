@@ -143,8 +143,12 @@ def check_learnable(fit: Traces, tuned: Traces, test: Traces) -> list[str]:
             )
     both = fit.outcomes[fit.both_observed]
     if np.array_equal(both[:, 0], both[:, 1]):
-        raise LearningError(f"{fit.source}: flash and pro have the same outcome on every row: serve flash, there is nothing to route")
-    return [warning for tier, column in zip(TIERS, fit.outcomes.T, strict=True) for warning in _never_differs(tier, column)]
+        raise LearningError(
+            f"{fit.source}: flash and pro have the same outcome on every row: serve flash, there is nothing to route"
+        )
+    return [
+        warning for tier, column in zip(TIERS, fit.outcomes.T, strict=True) for warning in _never_differs(tier, column)
+    ]
 
 
 def _never_differs(tier: str, outcomes: Reals) -> list[str]:

@@ -206,7 +206,9 @@ def known_columns(names: Iterable[str], file: str) -> tuple[list[str], list[str]
         if near := nearest(name):
             raise TraceError(f"{file}: column '{name}' looks like '{near}' but is not: rename it, or drop it")
     if not {"prompt", "words"} & set(known):
-        raise TraceError(f"{file}: there is neither a column 'prompt' nor 'words'; columns: {', '.join(names) or 'none'}")
+        raise TraceError(
+            f"{file}: there is neither a column 'prompt' nor 'words'; columns: {', '.join(names) or 'none'}"
+        )
     if not set(OUTCOME_COLUMNS) & set(known):
         raise TraceError(f"{file}: there is neither 'flash_correct' nor 'pro_correct'; columns: {', '.join(names)}")
     return known, unknown

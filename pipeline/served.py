@@ -50,8 +50,16 @@ class Served:
         constants = {tensor.name: tensor for tensor in model.graph.initializer}
         encoder = next(node for node in model.graph.node if node.op_type == "LabelEncoder")
         attributes = {attribute.name: attribute for attribute in encoder.attribute}
-        rows = dict(zip((key.decode() for key in attributes["keys_strings"].strings), attributes["values_int64s"].ints, strict=True))
-        self.threshold, self.evidence_floor = (float(numpy_helper.to_array(constants[name])) for name in ("threshold", "evidence_floor"))
+        rows = dict(
+            zip(
+                (key.decode() for key in attributes["keys_strings"].strings),
+                attributes["values_int64s"].ints,
+                strict=True,
+            )
+        )
+        self.threshold, self.evidence_floor = (
+            float(numpy_helper.to_array(constants[name])) for name in ("threshold", "evidence_floor")
+        )
         table = numpy_helper.to_array(constants["weight_bytes"]).astype(np.int64)
         self._coefficients = numpy_helper.to_array(constants["coefficients"])
         known, low, high = table[:, 0], table[:, 1:3], table[:, 3:5]
@@ -77,7 +85,10 @@ class Served:
     def run(self, prompts: Sequence[str], tally: Tally) -> Outputs:
         """All outputs for N requests, by name, in batches of similar length."""
         batches = batches_by_length(prompts)
-        parts = [self._run([prompts[row] for row in rows], {name: getattr(tally, name)[rows] for name in REQUEST_INPUTS}) for rows in batches]
+        parts = [
+            self._run([prompts[row] for row in rows], {name: getattr(tally, name)[rows] for name in REQUEST_INPUTS})
+            for rows in batches
+        ]
         back = np.argsort(np.concatenate(batches))
         return {name: np.concatenate([part[name] for part in parts])[back] for name in OUTPUTS}
 
@@ -87,7 +98,9 @@ class Served:
 
     def decide(self, request: Request) -> Outputs:
         """All outputs for one request, each of length 1."""
-        return self._run([request.prompt], {name: np.array([getattr(request, name)], np.int64) for name in REQUEST_INPUTS})
+        return self._run(
+            [request.prompt], {name: np.array([getattr(request, name)], np.int64) for name in REQUEST_INPUTS}
+        )
 
     def texts(self, traces: Traces) -> list[str]:
         """The prompts, or texts with the same words: in sorted order, with unknown ones for the placeholders."""
@@ -99,7 +112,10 @@ class Served:
             PLACEHOLDERS["symbol"]: self._unknown(SYMBOLS),
         }
         words = [unknown.get(word, word) + " " for word in traces.encoder.lexicon]
-        spelled = [words[word] * times for word, times in zip(traces.bags.ids.tolist(), traces.bags.counts.tolist(), strict=True)]
+        spelled = [
+            words[word] * times
+            for word, times in zip(traces.bags.ids.tolist(), traces.bags.counts.tolist(), strict=True)
+        ]
         return ["".join(spelled[a:b]) for a, b in pairwise(traces.bags.starts.tolist())]
 
     def _unknown(self, words: frozenset[str]) -> str:

@@ -135,7 +135,11 @@ def digest(paths: Sequence[Path]) -> str:
     for path in paths:
         with path.open("rb") as file:
             digests.append(hashlib.file_digest(file, "sha256"))
-    return digests[0].hexdigest() if len(digests) == 1 else hashlib.sha256(b"".join(d.digest() for d in digests)).hexdigest()
+    return (
+        digests[0].hexdigest()
+        if len(digests) == 1
+        else hashlib.sha256(b"".join(d.digest() for d in digests)).hexdigest()
+    )
 
 
 def figures(chunk: Chunk, encoder: Encoder, path: Path) -> dict[str, Any]:
@@ -159,7 +163,9 @@ def figures(chunk: Chunk, encoder: Encoder, path: Path) -> dict[str, Any]:
         "bags": _bags(prompts, chunk, encoder, path),
         "prompts": np.array(prompts, dtype=object) if all_text else None,
         "text_bytes": sum(map(byte_length, prompts)) if all_text else LARGEST_KEPT_TEXT_BYTES + 1,
-        "task_id": np.where(pd.isna(ids := _objects(column("task_id"))), [f"{path.name}/{place}" for place in chunk.places], ids),
+        "task_id": np.where(
+            pd.isna(ids := _objects(column("task_id"))), [f"{path.name}/{place}" for place in chunk.places], ids
+        ),
         "group": _objects(column("group")),
         "category": _objects(column("category").cast(pa.string()).fill_null("")),
         "time": column("time").cast(pa.timestamp("us")).to_numpy(zero_copy_only=False).astype("datetime64[us]"),
@@ -174,14 +180,18 @@ def _check_complete(prompts: list[str | None], chunk: Chunk, path: Path) -> None
     words = chunk.columns.get("words", pa.nulls(len(prompts)))
     for at in np.flatnonzero(words.is_null()):
         if prompts[at] is None:
-            raise TraceError(f"{path}, row {chunk.places[at]}, field 'prompt': neither a prompt nor words: drop the row")
+            raise TraceError(
+                f"{path}, row {chunk.places[at]}, field 'prompt': neither a prompt nor words: drop the row"
+            )
     observed = np.zeros(len(prompts), np.bool_)
     for name in OUTCOME_COLUMNS:
         if name in chunk.columns:
             observed |= chunk.columns[name].is_valid().to_numpy(zero_copy_only=False)
     if not observed.all():
         place = chunk.places[np.flatnonzero(~observed)[0]]
-        raise TraceError(f"{path}, row {place}, fields {' and '.join(OUTCOME_COLUMNS)}: no outcome of either tier: drop the row")
+        raise TraceError(
+            f"{path}, row {place}, fields {' and '.join(OUTCOME_COLUMNS)}: no outcome of either tier: drop the row"
+        )
 
 
 def _bags(prompts: list[str | None], chunk: Chunk, encoder: Encoder, path: Path) -> Bags:
@@ -239,7 +249,13 @@ def _most_common(counts: Sequence[Sequence[dict[str, Any]]]) -> str:
 
 def _same_words(bags: Bags, encoder: Encoder) -> Texts:
     """A group for each distinct bag of words, for traces that name none: the same from text and from counts."""
-    hashes = np.array([int.from_bytes(hashlib.blake2b(word.lower().encode(), digest_size=8).digest(), "big") for word in encoder.lexicon], np.uint64)
+    hashes = np.array(
+        [
+            int.from_bytes(hashlib.blake2b(word.lower().encode(), digest_size=8).digest(), "big")
+            for word in encoder.lexicon
+        ],
+        np.uint64,
+    )
     keys = np.zeros(len(bags), np.uint64)
     for rows, part in bags.slices():
         sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashes[part.ids] * part.counts.astype(np.uint64))])

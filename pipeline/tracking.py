@@ -90,12 +90,17 @@ def record(store: Future[MlflowClient], folder: Path, manifest: Mapping[str, Any
 
     try:
         experiment = client.get_experiment_by_name(EXPERIMENT)
-        with warnings.catch_warnings(), mlflow.start_run(experiment_id=experiment.experiment_id, run_name=folder.name) as run:
+        with (
+            warnings.catch_warnings(),
+            mlflow.start_run(experiment_id=experiment.experiment_id, run_name=folder.name) as run,
+        ):
             warnings.simplefilter("ignore")
             data = manifest["data"]
             mlflow.log_params({**manifest["config"], **manifest["vocabulary"], "threshold": manifest["threshold"]})
             mlflow.log_metrics(numbers(manifest))
-            mlflow.log_input(MetaDataset(LocalArtifactDatasetSource(data["source"]), data["source"], data["sha256"][:36]), "training")
+            mlflow.log_input(
+                MetaDataset(LocalArtifactDatasetSource(data["source"]), data["source"], data["sha256"][:36]), "training"
+            )
             mlflow.set_tags({"version": folder.name, "data.sha256": data["sha256"]})
             mlflow.log_artifacts(str(folder), "artifact")
             logged = mlflow.pyfunc.log_model(

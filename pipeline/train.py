@@ -15,7 +15,7 @@ from pipeline.config import RELATIVE_COSTS, Config
 from pipeline.export import Export, export
 from pipeline.findings import Findings
 from pipeline.router import Router
-from pipeline.traces import Traces, load
+from pipeline.traces import load
 
 Step = Callable[[str], None]
 
@@ -61,7 +61,9 @@ def train(config: Config, step: Step = lambda name: None) -> Trained:
     step("exporting")
     with artifact.new_version(config.out) as folder:
         tuned_policy = evaluate.router_policy(tuned, point, RELATIVE_COSTS, config.seed)
-        known = manifest.describe(artifact.version_of(folder), config, traces, divided, fitted, point, tuned_policy, findings)
+        known = manifest.describe(
+            artifact.version_of(folder), config, traces, divided, fitted, point, tuned_policy, findings
+        )
         compared = traces.take(np.concatenate([divided.tune, divided.test])[:EXPORT_ROWS])
         exported = export(fitted, point, compared, manifest.as_metadata(known))
         complete = manifest.with_files(known, exported)
@@ -74,6 +76,9 @@ def write(folder: Path, fitted: Router, exported: Export, page: str) -> Path:
     """Write a version's files, all but the manifest; returns the folder."""
     for name in ("router", "scorer"):
         (folder / f"{name}.onnx").write_bytes(getattr(exported, name).SerializeToString(deterministic=True))
-    joblib.dump({"vocabulary": fitted.vocabulary, "heads": fitted.heads, "smoothing": fitted.smoothing}, folder / "router.joblib")
+    joblib.dump(
+        {"vocabulary": fitted.vocabulary, "heads": fitted.heads, "smoothing": fitted.smoothing},
+        folder / "router.joblib",
+    )
     (folder / "report.html").write_text(page, encoding="utf-8")
     return folder
