@@ -129,7 +129,9 @@ class Encoder:
     def not_words(self, words: Iterable[str]) -> set[str]:
         """Those that the word rule would not have produced: they could never match a prompt."""
         asked = sorted(set(words).difference(PLACEHOLDERS.values()))
-        split = self.tokenizer(asked) if asked else []
+        if not asked:
+            return set()
+        split = self.tokenizer(asked)
         return {word for word, tokens in zip(asked, split, strict=True) if [t for t in tokens if t] != [word]}
 
     def members(self) -> dict[str, NDArray[np.bool_]]:

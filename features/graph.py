@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -55,7 +56,7 @@ SHARES = {
 TERM_COLUMNS = (*FEATURES, "evidence", "unused")
 IR_VERSION = 10
 OPSETS = {"": 21, "ai.onnx.ml": 4, "com.microsoft": 1}
-VALUES = {
+VALUES: dict[str, tuple[int, list[str | int]]] = {
     "prompt": (TensorProto.STRING, ["N"]),
     **{name: (TensorProto.INT64, ["N"]) for name in REQUEST_INPUTS},
     "counts": (TensorProto.INT32, ["N", len(COUNTS)]),
@@ -81,7 +82,7 @@ class Part:
         self.constants.append(numpy_helper.from_array(value, name))
         return name
 
-    def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
+    def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Add a node with one output; returns its name."""
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
@@ -208,7 +209,7 @@ def _terms() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float
 def assemble(
     parts: Sequence[Part], inputs: Sequence[str], outputs: Sequence[str], defaults: Mapping[str, float]
 ) -> onnx.ModelProto:
-    """A model of some parts. `defaults` become initializers that are inputs as well, so that a caller may override them."""
+    """A model of some parts. `defaults` become initializers that are inputs as well: a caller may override them."""
     constants = [tensor for part in parts for tensor in part.constants]
     constants += [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in defaults.items()]
     graph = helper.make_graph(

@@ -45,7 +45,7 @@ NUMBERS = frozenset(
 ) | frozenset(chr(zero + digit) for zero in (0x660, 0x6F0, 0x966, 0x9E6, 0xE50, 0xFF10) for digit in range(10))
 SYMBOLS = (
     frozenset("".join(marks) for size in (1, 2) for marks in product(string.punctuation, repeat=size))
-    | frozenset("¬±×÷")
+    | frozenset("\u00ac\u00b1\u00d7\u00f7")
     | frozenset(map(chr, range(0x2190, 0x2300)))
 )
 

@@ -7,7 +7,6 @@ feature depends on the order of words and rare words never enter the vocabulary.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def anonymise(sources: Sequence[Path], target: Path) -> dict[str, int]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _write(partial, _tables(sources, traces.encoder, shown, names))
-        os.replace(partial, target)
+        partial.replace(target)
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import LearningError
-from pipeline import evaluate, parts
-from pipeline.evaluate import Evidence
+from pipeline import parts
 from pipeline.findings import Policy
+from pipeline.policies import Observed, Terms, served_policies
 from pipeline.served import Served
 from pipeline.traces import load
 from pipeline.tune import OperatingPoint
@@ -34,9 +34,10 @@ def assess(folder: Path, paths: Sequence[Path], step: Callable[[str], None]) -> 
         )
     step("deciding")
     outputs = served.run(served.texts(test), test.tally)
-    seen = Evidence(
+    seen = Observed(
         test, outputs["features"], outputs["evidence"], outputs["probabilities"].astype(float), outputs["gain"]
     )
     point = OperatingPoint(**manifest["operating_point"])
     step("measuring")
-    return evaluate.served_policies(seen, point, tuple(manifest["costs"]), int(manifest["config"]["seed"])), manifest
+    terms = Terms(tuple(manifest["costs"]), manifest["objective"]["value"], int(manifest["config"]["seed"]))
+    return served_policies(seen, point, terms), manifest

@@ -90,7 +90,10 @@ def heuristic(traces: Traces) -> Baseline:
         asked = bags.row_sums(asks[bags.ids])
         return ((characters > LONG_PROMPT_CHARACTERS) | (traces.tally.tool_count > 1) | (asked > 0)).astype(float)
 
-    note = f"more than {LONG_PROMPT_CHARACTERS:,} characters (counted from the words), or several tools, or one of: {', '.join(KEYWORDS)}"
+    note = (
+        f"more than {LONG_PROMPT_CHARACTERS:,} characters (counted from the words), or several tools, "
+        f"or one of: {', '.join(KEYWORDS)}"
+    )
     return Baseline("heuristic", "hand-written heuristic", score, note)
 
 

@@ -139,7 +139,7 @@ def main() -> None:
         sys.exit(FAILURE)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
+def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
@@ -185,12 +185,14 @@ def _headline(policy: str, test: Mapping[str, Any]) -> str:
 
 
 def _show_table(policies: Any, cost_unit: str, names: tuple[str, ...] = ()) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(caption=f"test part, 95 % intervals; cost in {cost_unit}", caption_justify="left")
-    for heading in ("policy", "accuracy", "pro rate", "cost", "APGR"):
-        table.add_column(heading, no_wrap=True)
+    table = Table(box=SIMPLE_HEAD, caption=f"test part, 95 % intervals; cost in {cost_unit}", caption_justify="left")
+    table.add_column("policy", min_width=12)
+    for heading in ("accuracy", "pro rate", "cost", "APGR"):
+        table.add_column(heading, justify="right")
     for policy in policies:
         if not names or policy.name in names:
             cells = [_cell(policy.metrics.get(name)) for name in ("accuracy", "pro_rate", "cost", "apgr")]
@@ -204,9 +206,8 @@ def _cell(estimate: Any) -> str:
         return "-"
     if estimate.value != estimate.value:
         return "not defined"
-    if estimate.low == estimate.high:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+    value, low, high = (f"{number:.3f}" for number in (estimate.value, estimate.low, estimate.high))
+    return value if low == high else f"{value} \\[{low}, {high}]"
 
 
 def _summary(trained: Trained) -> dict[str, Any]:
@@ -247,8 +248,8 @@ def _spoken(decision: Mapping[str, Any]) -> str:
     chance = decision["probabilities"]
     lines = [
         f"{decision['tier']}: {decision['reason']}",
-        f"  P(correct)  flash {chance['flash']:.3f}, pro {chance['pro']:.3f}; "
-        f"gain {decision['gain']:+.3f}, threshold {decision['threshold']:+.3f}",
+        f"  P(correct)  flash {chance['flash']:.3f}, pro {chance['pro']:.3f}",
+        f"  gain        {decision['gain']:+.3f}, threshold {decision['threshold']:+.3f}",
         f"  evidence    {decision['evidence']:.2f} of the words are known, floor {decision['evidence_floor']:.2f}",
         "  features    " + ", ".join(f"{name} {value:.3f}" for name, value in decision["features"].items()),
     ]

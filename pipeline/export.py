@@ -136,11 +136,11 @@ def decide(probabilities: Reals, evidence: NDArray[np.float32] | None, point: Op
     """The decisions that scikit-learn's probabilities lead to, rounded as the file rounds them."""
     flash, pro = probabilities.astype(np.float32).T
     use_pro = pro - flash >= np.float32(point.threshold)
-    return use_pro if evidence is None else use_pro | (evidence < np.float32(point.evidence_floor))
+    return np.asarray(use_pro if evidence is None else use_pro | (evidence < np.float32(point.evidence_floor)))
 
 
 def extreme_features(heads: Heads) -> Features:
-    """Rows in which one feature at a time is far outside its range, at its ends, or just beyond them, float32[*, 10]."""
+    """Rows in which one feature at a time is far outside its range, at its ends, or just beyond them."""
     middle = (heads.low + heads.high) / 2
     rows = [heads.low, heads.high, middle]
     for feature in range(len(FEATURES)):

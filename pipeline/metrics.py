@@ -56,7 +56,7 @@ class Curve:
     @property
     def pgr(self) -> Reals:
         """Performance gap recovered at each point: 0 for always-flash, 1 for always-pro."""
-        return (self.accuracy - self.accuracy[0]) / (self.gap or np.nan)
+        return np.asarray((self.accuracy - self.accuracy[0]) / (self.gap or np.nan))
 
     def apgr(self) -> float:
         """Average performance gap recovered: area under PGR over the pro rate."""
@@ -126,7 +126,7 @@ class Ranking:
 
 def needs_pro(outcomes: Reals) -> NDArray[np.bool_]:
     """The label: pro right and flash wrong, bool[N]."""
-    return (outcomes[:, PRO] == 1) & (outcomes[:, FLASH] == 0)
+    return np.asarray((outcomes[:, PRO] == 1) & (outcomes[:, FLASH] == 0))
 
 
 def ranking_metrics(score: Reals, outcomes: Reals) -> Callable[[Reals], dict[str, float]]:

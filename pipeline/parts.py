@@ -49,7 +49,8 @@ def split(traces: Traces, rule: dict[str, object]) -> Parts:
         _check_times(traces)
         cuts = np.array(rule["cuts"], dtype="datetime64[us]")
         names = np.array(PARTS, dtype=object)[np.searchsorted(cuts, traces.time, side="right")]
-    return Parts(*(np.flatnonzero(names == name) for name in PARTS), rule=rule)
+    fit, tune, test = (np.flatnonzero(names == name) for name in PARTS)
+    return Parts(fit, tune, test, rule)
 
 
 def by_group(seed: int) -> dict[str, object]:
@@ -72,8 +73,8 @@ def _check_times(traces: Traces) -> None:
     missing = np.flatnonzero(np.isnat(traces.time))
     if len(missing):
         raise LearningError(
-            f"{traces.source}: a split by time needs the time of every trace; task {traces.task_id[missing[0]]!r} has none "
-            f"({len(missing):,} of {len(traces):,}): fill the column 'time', or split by group"
+            f"{traces.source}: a split by time needs the time of every trace; task {traces.task_id[missing[0]]!r} has "
+            f"none ({len(missing):,} of {len(traces):,}): fill the column 'time', or split by group"
         )
 
 

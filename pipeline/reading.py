@@ -99,14 +99,14 @@ def _plainly_good(column: Column, cells: pa.Array) -> bool:
     if pa.types.is_null(kind):
         return True
     if column.arrow == pa.bool_():
-        return pa.types.is_boolean(kind)
+        return bool(pa.types.is_boolean(kind))
     if column.read is text:
-        return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
     if pa.types.is_map(kind):
         counted = pa.types.is_string(kind.key_type) and pa.types.is_integer(kind.item_type)
-        return counted and (pc.min(cells.items).as_py() or 1) >= 1
+        return counted and bool((pc.min(cells.items).as_py() or 1) >= 1)
     if column.arrow == pa.int64():
-        return pa.types.is_integer(kind) and (pc.min(cells).as_py() or 0) >= 0
+        return bool(pa.types.is_integer(kind) and (pc.min(cells).as_py() or 0) >= 0)
     return False
 
 

@@ -30,7 +30,7 @@ def explain(folder: Path, request: Request) -> dict[str, Any]:
     served, manifest = Served.open(folder)
     outputs = served.decide(request)
     gain, evidence = float(outputs["gain"][0]), float(outputs["evidence"][0])
-    tier, reason = _choice(bool(outputs["use_pro"][0]), gain, evidence, served, request)
+    tier, reason = _choice(bool(outputs["use_pro"][0]), evidence, served, request)
     return {
         "tier": tier,
         "model": manifest["tiers"][tier]["model"],
@@ -46,7 +46,7 @@ def explain(folder: Path, request: Request) -> dict[str, Any]:
     }
 
 
-def _choice(use_pro: bool, gain: float, evidence: float, served: Served, request: Request) -> tuple[str, str]:
+def _choice(use_pro: bool, evidence: float, served: Served, request: Request) -> tuple[str, str]:
     if request.other_modalities:
         return "pro", f"modality: {', '.join(request.other_modalities)}"
     if not use_pro:

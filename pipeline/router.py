@@ -58,7 +58,7 @@ class Router:
     def gain(self, traces: Traces) -> NDArray[np.float32]:
         """P(pro correct) - P(flash correct), float32[N], rounded as the exported file rounds it."""
         flash, pro = self.heads.probabilities(self.measure(traces)[0]).astype(np.float32).T
-        return pro - flash
+        return np.asarray(pro - flash)
 
 
 def counts(traces: Traces) -> Counts:
@@ -82,7 +82,7 @@ def category_weights(category: NDArray[np.object_]) -> Reals:
     """
     codes, _ = pd.factorize(category)
     weights = np.bincount(codes)[codes].astype(float) ** -CATEGORY_BALANCE
-    return weights / weights.mean()
+    return np.asarray(weights / weights.mean())
 
 
 def choose(traces: Traces, seed: int) -> Smoothing:
@@ -119,7 +119,7 @@ def _losses(inside: Traces, held: Traces) -> Reals:
 
 def labels(outcomes: Reals) -> NDArray[np.int64]:
     """One label per combination of outcomes, int64[N]; not observed counts as a third value."""
-    return np.nan_to_num(outcomes, nan=2.0).astype(np.int64) @ np.array([3, 1])
+    return np.asarray(np.nan_to_num(outcomes, nan=2.0).astype(np.int64) @ np.array([3, 1]))
 
 
 def check_learnable(fit: Traces, tuned: Traces, test: Traces) -> list[str]:

@@ -28,9 +28,13 @@ Reader = Callable[[Cell], Cell]
 TRUE, FALSE, ABSENT = {"1", "true"}, {"0", "false"}, {"", "null", "none"}
 
 
+class CellError(ValueError):
+    """A cell that cannot be read; the reader of the file adds the place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's name, its type in memory, and the reader of a cell: raises ValueError with what is wrong."""
+    """A column's name, its type in memory, and the reader of a cell, which raises CellError with what is wrong."""
 
     name: str
     arrow: pa.DataType
@@ -40,7 +44,7 @@ class Column:
 def text(cell: Cell) -> str | None:
     if cell is None or isinstance(cell, str):
         return cell
-    raise ValueError("expected text")
+    raise CellError("expected text")
 
 
 def prompt(cell: Cell) -> str | None:
@@ -48,9 +52,9 @@ def prompt(cell: Cell) -> str | None:
     if value is None:
         return None
     if len(value) > LARGEST_PROMPT_BYTES // 4 and len(value.encode(errors="replace")) > LARGEST_PROMPT_BYTES:
-        raise ValueError(f"{len(value):,} characters, more than the {LARGEST_PROMPT_BYTES:,} bytes a prompt may have")
+        raise CellError(f"{len(value):,} characters, more than the {LARGEST_PROMPT_BYTES:,} bytes a prompt may have")
     if value and not value.strip("\0"):
-        raise ValueError("nothing but NUL characters: the file was probably damaged or read with a wrong encoding")
+        raise CellError("nothing but NUL characters: the file was probably damaged or read with a wrong encoding")
     return value
 
 
@@ -64,7 +68,7 @@ def outcome(cell: Cell) -> bool | None:
     if word in ABSENT:
         return None
     if word not in TRUE | FALSE:
-        raise ValueError("expected 1, 0, true, false or null (not observed)")
+        raise CellError("expected 1, 0, true, false or null (not observed)")
     return word in TRUE
 
 
@@ -73,10 +77,10 @@ def number(cell: Cell) -> float | None:
     if cell is None or cell == "":
         return None
     if isinstance(cell, bool) or not isinstance(cell, int | float | str):
-        raise ValueError("expected a number")
+        raise CellError("expected a number")
     value = float(cell)
     if not math.isfinite(value) or value < 0:
-        raise ValueError("expected a finite number, 0 or more")
+        raise CellError("expected a finite number, 0 or more")
     return value
 
 
@@ -86,7 +90,7 @@ def count(cell: Cell) -> int | None:
     if value is None:
         return None
     if value != int(value) or value >= 2**53:
-        raise ValueError("expected a whole number below 2**53")
+        raise CellError("expected a whole number below 2**53")
     return int(value)
 
 
@@ -94,7 +98,7 @@ def share(cell: Cell) -> float | None:
     """A number between 0 and 1."""
     value = number(cell)
     if value is not None and value > 1:
-        raise ValueError("expected a number between 0 and 1")
+        raise CellError("expected a number between 0 and 1")
     return value
 
 
@@ -114,7 +118,7 @@ def tools(cell: Cell) -> str | None:
         return None
     value = json.loads(cell) if isinstance(cell, str) else cell
     if not isinstance(value, list):
-        raise ValueError("expected a list of tool definitions")
+        raise CellError("expected a list of tool definitions")
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -127,27 +131,27 @@ def words(cell: Cell) -> list[tuple[str, int]] | None:
         return [(word, 1) for word in value]
     pairs = list(value.items()) if isinstance(value, dict) else value
     if not isinstance(pairs, list) or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
-        raise ValueError('expected counts, such as {"prove": 1, "that": 2}, or a list of words')
+        raise CellError('expected counts, such as {"prove": 1, "that": 2}, or a list of words')
     return [(word_of(word), at_least_one(times)) for word, times in pairs]
 
 
 def word_of(cell: Cell) -> str:
     if not isinstance(cell, str) or not cell:
-        raise ValueError("expected words that are text")
+        raise CellError("expected words that are text")
     return cell
 
 
 def at_least_one(cell: Cell) -> int:
     value = count(cell)
     if not value:
-        raise ValueError("expected counts of 1 or more")
+        raise CellError("expected counts of 1 or more")
     return value
 
 
 def tier(cell: Cell) -> str | None:
     value = text(cell) or None
     if value not in (None, *TIERS):
-        raise ValueError("expected flash or pro")
+        raise CellError("expected flash or pro")
     return value
 
 

@@ -12,18 +12,20 @@ import mlflow
 import numpy as np
 import onnxruntime
 import pandas as pd
+from mlflow.pyfunc.model import PythonModel
+from numpy.typing import NDArray
 
 DEFAULTS = {"context_bytes": 0, "tool_count": 0, "turn_count": 1}
 
 
-class RouterModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow's class has no types
+class RouterModel(PythonModel):
     """Decides from raw requests."""
 
     def load_context(self, context: Any) -> None:
         """Open the file that was logged."""
         self.session = onnxruntime.InferenceSession(context.artifacts["router"], providers=["CPUExecutionProvider"])
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
         """Decide on N requests.
 
         Returns:
@@ -46,9 +48,9 @@ class RouterModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow's 
         )
 
     @staticmethod
-    def _counts(frame: pd.DataFrame, name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _counts(frame: pd.DataFrame, name: str) -> NDArray[np.int64]:
         given = frame[name] if name in frame else pd.Series(DEFAULTS[name], index=frame.index)
-        return given.to_numpy(dtype=np.int64)
+        return np.asarray(given, dtype=np.int64)
 
 
 mlflow.models.set_model(RouterModel())

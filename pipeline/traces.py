@@ -80,10 +80,10 @@ class Traces:
     @property
     def both_observed(self) -> NDArray[np.bool_]:
         """Rows on which the outcomes of both tiers are known."""
-        return ~np.isnan(self.outcomes).any(1)
+        return np.asarray(~np.isnan(self.outcomes).any(1))
 
 
-def load(paths: Sequence[Path], progress: Progress = lambda rows: None) -> Traces:
+def load(paths: Sequence[Path], progress: Progress = lambda _: None) -> Traces:
     """Read and check trace files; see `pipeline.reading.read` for their formats.
 
     Args:
@@ -94,7 +94,7 @@ def load(paths: Sequence[Path], progress: Progress = lambda rows: None) -> Trace
         TraceError: names the file, the row (the line, in text formats) and the field.
     """
     encoder, parts, kept_bytes, rows = Encoder(), [], 0, 0
-    for path, chunk in ((path, chunk) for path in paths for chunk in read(path)):
+    for path, chunk in ((file, chunk) for file in paths for chunk in read(file)):
         part = figures(chunk, encoder, path)
         kept_bytes += part.pop("text_bytes")
         if kept_bytes > LARGEST_KEPT_TEXT_BYTES:
@@ -269,7 +269,7 @@ def _distinct(traces: Traces, places: Texts) -> Traces:
     if not repeated.any():
         return traces
     first: dict[str, int] = {}
-    for at in np.flatnonzero(pd.Series(traces.task_id).duplicated(keep=False)):
+    for at in np.flatnonzero(pd.Series(traces.task_id).duplicated(keep=False)).tolist():
         before = first.setdefault(traces.task_id[at], at)
         if not np.array_equal(traces.outcomes[at], traces.outcomes[before], equal_nan=True):
             raise TraceError(

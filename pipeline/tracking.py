@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 MODEL_NAME = "tier-router"
 EXPERIMENT = "tier-router"
+ADDRESS = "MLFLOW_TRACKING_URI"
 SERVING_MODEL = Path(__file__).with_name("serving_model.py")
 
 
@@ -38,10 +38,18 @@ class Tracked:
 
 def store_uri(out: Path) -> str:
     """The tracking address: MLFLOW_TRACKING_URI, or the embedded store under `out`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{out.resolve() / 'mlflow.db'}"
+    return os.environ.get(ADDRESS) or f"sqlite:///{out.resolve() / 'mlflow.db'}"
 
 
-def prepare(out: Path) -> Future[MlflowClient]:
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An open store and the experiment that trainings are runs of."""
+
+    client: MlflowClient
+    experiment_id: str
+
+
+def prepare(out: Path) -> Future[Store]:
     """Open the store in the background: loading MLflow and creating a fresh store take seconds.
 
     Args:
@@ -53,7 +61,7 @@ def prepare(out: Path) -> Future[MlflowClient]:
     return future
 
 
-def _open(out: Path) -> MlflowClient:
+def _open(out: Path) -> Store:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient, set_tracking_uri
     from mlflow.exceptions import MlflowException
@@ -63,15 +71,15 @@ def _open(out: Path) -> MlflowClient:
     set_tracking_uri(uri)
     client = MlflowClient(uri)
     try:
-        if client.get_experiment_by_name(EXPERIMENT) is None:
-            embedded = (out.resolve() / "mlartifacts").as_uri() if "MLFLOW_TRACKING_URI" not in os.environ else None
-            client.create_experiment(EXPERIMENT, artifact_location=embedded)
-    except MlflowException as error:
-        raise StorageError(f"MLflow store {uri} cannot be used: {error.message}") from error
-    return client
+        if (experiment := client.get_experiment_by_name(EXPERIMENT)) is not None:
+            return Store(client, experiment.experiment_id)
+        embedded = None if os.environ.get(ADDRESS) else (out.resolve() / "mlartifacts").as_uri()
+        return Store(client, client.create_experiment(EXPERIMENT, artifact_location=embedded))
+    except (MlflowException, OSError) as error:
+        raise StorageError(f"MLflow store {uri} cannot be used: {error}") from error
 
 
-def record(store: Future[MlflowClient], folder: Path, manifest: Mapping[str, Any]) -> Tracked:
+def record(store: Future[Store], folder: Path, manifest: Mapping[str, Any]) -> Tracked:
     """Log a training as a run with its artifact, and register it: the first becomes champion, later ones challenger.
 
     Args:
@@ -82,25 +90,20 @@ def record(store: Future[MlflowClient], folder: Path, manifest: Mapping[str, Any
     Raises:
         StorageError: the store refuses; the version itself is complete.
     """
-    client = store.result()
+    opened = store.result()
     import mlflow
     from mlflow.data.meta_dataset import MetaDataset
-    from mlflow.data.sources import LocalArtifactDatasetSource
+    from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
     from mlflow.exceptions import MlflowException
 
     try:
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        with (
-            warnings.catch_warnings(),
-            mlflow.start_run(experiment_id=experiment.experiment_id, run_name=folder.name) as run,
-        ):
-            warnings.simplefilter("ignore")
+        with mlflow.start_run(experiment_id=opened.experiment_id, run_name=folder.name) as run:
             data = manifest["data"]
             mlflow.log_params({**manifest["config"], **manifest["vocabulary"], "threshold": manifest["threshold"]})
             mlflow.log_metrics(numbers(manifest))
-            mlflow.log_input(
-                MetaDataset(LocalArtifactDatasetSource(data["source"]), data["source"], data["sha256"][:36]), "training"
-            )
+            source = LocalArtifactDatasetSource(data["source"])
+            dataset = MetaDataset(source, data["source"], data["sha256"][:36])  # type: ignore[abstract]  # it has one
+            mlflow.log_input(dataset, "training")
             mlflow.set_tags({"version": folder.name, "data.sha256": data["sha256"]})
             mlflow.log_artifacts(str(folder), "artifact")
             logged = mlflow.pyfunc.log_model(
@@ -109,9 +112,9 @@ def record(store: Future[MlflowClient], folder: Path, manifest: Mapping[str, Any
                 artifacts={"router": str(folder / "router.onnx")},
                 pip_requirements=["numpy", "onnxruntime", "pandas"],
             )
-            return _register(client, logged.model_uri, run.info.run_id)
-    except MlflowException as error:
-        raise StorageError(f"MLflow did not take the run: {error.message}; the version {folder} is complete") from error
+            return _register(opened.client, logged.model_uri, run.info.run_id)
+    except (MlflowException, OSError) as error:
+        raise StorageError(f"MLflow did not take the run: {error}; the version {folder} is complete") from error
 
 
 def _register(client: MlflowClient, model_uri: str, run_id: str) -> Tracked:

@@ -10,8 +10,9 @@ from typing import Any
 import joblib
 import numpy as np
 
-from pipeline import artifact, evaluate, manifest, parts, report, router, tracking, tune
+from pipeline import artifact, manifest, parts, policies, report, router, tracking, tune
 from pipeline.config import RELATIVE_COSTS, Config
+from pipeline.evaluate import evaluate
 from pipeline.export import Export, export
 from pipeline.findings import Findings
 from pipeline.router import Router
@@ -32,7 +33,7 @@ class Trained:
     tracked: tracking.Tracked
 
 
-def train(config: Config, step: Step = lambda name: None) -> Trained:
+def train(config: Config, step: Step = lambda _: None) -> Trained:
     """Train, tune, evaluate, export and record.
 
     Args:
@@ -54,26 +55,27 @@ def train(config: Config, step: Step = lambda name: None) -> Trained:
     smoothing = router.choose(fit_part, config.seed)
     step("fitting")
     fitted, features = router.fit(fit_part, smoothing)
-    tuned, test = evaluate.observe(fitted, tune_part), evaluate.observe(fitted, test_part)
+    tuned, test = policies.observe(fitted, tune_part), policies.observe(fitted, test_part)
     point = tune.operate(tuned.gain, tuned.evidence, tuned.traces.outcomes, config.min_quality)
-    step("evaluating")
-    findings = evaluate.evaluate(traces, fit_part, features, fitted, tuned, test, point, config, warnings, step)
+    terms = policies.Terms(RELATIVE_COSTS, config.min_quality, config.seed)
+    findings = evaluate(traces, fit_part, features, fitted, tuned, test, point, terms, warnings, step)
     step("exporting")
     with artifact.new_version(config.out) as folder:
-        tuned_policy = evaluate.router_policy(tuned, point, RELATIVE_COSTS, config.seed)
+        tuned_policy = policies.router_policy(tuned, point, terms)
         known = manifest.describe(
             artifact.version_of(folder), config, traces, divided, fitted, point, tuned_policy, findings
         )
         compared = traces.take(np.concatenate([divided.tune, divided.test])[:EXPORT_ROWS])
         exported = export(fitted, point, compared, manifest.as_metadata(known))
         complete = manifest.with_files(known, exported)
-        folder = artifact.publish(write(folder, fitted, exported, report.render(findings, complete)), complete)
+        write(folder, fitted, exported, report.render(findings, complete))
+        version = artifact.publish(folder, complete)
     step("recording in MLflow")
-    return Trained(folder, complete, findings, tracking.record(store, folder, complete))
+    return Trained(version, complete, findings, tracking.record(store, version, complete))
 
 
-def write(folder: Path, fitted: Router, exported: Export, page: str) -> Path:
-    """Write a version's files, all but the manifest; returns the folder."""
+def write(folder: Path, fitted: Router, exported: Export, page: str) -> None:
+    """Write a version's files, all but the manifest."""
     for name in ("router", "scorer"):
         (folder / f"{name}.onnx").write_bytes(getattr(exported, name).SerializeToString(deterministic=True))
     joblib.dump(
@@ -81,4 +83,3 @@ def write(folder: Path, fitted: Router, exported: Export, page: str) -> Path:
         folder / "router.joblib",
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
-    return folder
