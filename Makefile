@@ -8,7 +8,6 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do "$$p" -c
 BIN := .venv/bin
 TRACES ?=
 OUT ?= models
-BUNDLE_FROM ?=
 
 .PHONY: help
 help: ## list the targets
@@ -33,6 +32,13 @@ train: .venv/installed ## train on the bundle, or on your own: make train TRACES
 test: .venv/installed ## run the whole test suite
 	@$(BIN)/python -m pytest
 
+.PHONY: node
+node: tests/node/node_modules/installed ## install what the JavaScript tests need, where npm is present
+
+tests/node/node_modules/installed: tests/node/package-lock.json
+	@npm ci --prefix tests/node --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
+
 .PHONY: lint
 lint: .venv/installed ## check style and types
 	@$(BIN)/ruff check .
@@ -45,7 +51,7 @@ format: .venv/installed ## put the code in the house format
 	@$(BIN)/ruff format .
 
 .PHONY: bench
-bench: .venv/installed ## measure quality, speed and robustness; BENCH_DATA=folder of trace files, else the bundle
+bench: .venv/installed ## measure quality, robustness, speed and scale beside baselines: an hour
 	@$(BIN)/python -m tests.bench
 
 .PHONY: ui

@@ -1,0 +1,65 @@
+"""The bars that a version must reach and the aims beyond them, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a figure is held against.
+
+    Attributes:
+        bar: must be reached.
+        aim: is worth reaching; None where there is none.
+        at_most: less is better.
+        slack: by how much the bar may be missed, for figures that vary with the draw.
+    """
+
+    bar: float
+    aim: float | None = None
+    at_most: bool = False
+    slack: float = 0.0
+
+    def verdict(self, value: float) -> str:
+        """ "aim", "bar", or "no" with the distance from the bar; "bar, within 0.01" where only the slack saves it."""
+        if self.aim is not None and self._reaches(value, self.aim):
+            return "aim"
+        if self._reaches(value, self.bar):
+            return "bar"
+        if self.slack and self._reaches(value, self.bar - self.slack):
+            return f"bar, within {self.slack:g}"
+        return f"no ({value - self.bar:+.3g})"
+
+    def _reaches(self, value: float, limit: float) -> bool:
+        return value <= limit if self.at_most else value >= limit
+
+
+def apgr(bar: float, aim: float) -> Goal:
+    """An APGR, for which within 0.01 counts as met."""
+    return Goal(bar, aim, slack=0.01)
+
+
+def at_most(bar: float, aim: float | None = None) -> Goal:
+    """A figure of which less is better."""
+    return Goal(bar, aim, at_most=True)
+
+
+QUALITY = {
+    "routellm_mmlu": apgr(0.67, 0.68),
+    "routellm_gsm8k": apgr(0.63, 0.65),
+    "reasoning_gym": apgr(0.785, 0.825),
+    "bfcl_v1": apgr(0.685, 0.71),
+}
+FEW_LABELS = apgr(0.63, 0.65)
+PUBLISHED_FEW_LABELS = 0.603
+FEATURES_AT_WORK = Goal(10)
+UNSEEN = Goal(0.0)
+RANDOM_SPLIT_LOSS = at_most(0.005)
+DECISION_RATIO = at_most(2.5, 1.5)
+SCORER_RATIO = at_most(2.0, 1.5)
+TRAIN_SECONDS, TRAIN_GIGABYTES = at_most(30, 10), at_most(1)
+HELP_SECONDS = at_most(0.4, 0.2)
+FLIPS = at_most(0, 0)
+MILLION_SECONDS, MILLION_GIGABYTES = at_most(120, 60), at_most(4, 2)
+LINEAR = at_most(1.0)
