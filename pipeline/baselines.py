@@ -38,12 +38,14 @@ class Baseline:
         label: for people.
         score: float64[N] from traces and their ten features.
         note: a caveat worth reading beside its figures, or "".
+        threshold: to send to pro at, for a policy that is not tuned.
     """
 
     name: str
     label: str
     score: Score
     note: str = ""
+    threshold: float | None = None
 
 
 def fit_all(traces: Traces, features: Features, seed: int) -> list[Baseline]:
@@ -94,7 +96,7 @@ def heuristic(traces: Traces) -> Baseline:
         f"more than {LONG_PROMPT_CHARACTERS:,} characters (counted from the words), or several tools, "
         f"or one of: {', '.join(KEYWORDS)}"
     )
-    return Baseline("heuristic", "hand-written heuristic", score, note)
+    return Baseline("heuristic", "hand-written heuristic", score, note, threshold=0.5)
 
 
 def tfidf(traces: Traces, seed: int) -> Baseline:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
@@ -10,7 +12,7 @@ from scipy.stats import rankdata
 from features.bags import Ints
 from pipeline import heads, router
 from pipeline.findings import LearningPoint, Policy, Splits
-from pipeline.metrics import Estimate, Ranking, Reals, estimates, ranking_metrics
+from pipeline.metrics import Estimate, Ranking, Reals, estimates
 from pipeline.parts import category_folds, folds
 from pipeline.policies import ROUTER_LABEL, Observed
 from pipeline.router import THREADS, Smoothing
@@ -39,7 +41,7 @@ def splits(traces: Traces, smoothing: Smoothing, seed: int) -> list[Splits]:
     clusters = {"random": pd.factorize(sample.group)[0], "category": pd.factorize(sample.category)[0]}
     apgr = {
         way: [
-            estimates(ranking_metrics(column, sample.outcomes), clusters[way], seed)["apgr"]
+            estimates(_apgr(column, sample.outcomes), clusters[way], seed)["apgr"]
             for column in _cross_validated(sample, fold, smoothing)
         ]
         for way, fold in ways.items()
@@ -49,6 +51,11 @@ def splits(traces: Traces, smoothing: Smoothing, seed: int) -> list[Splits]:
         Splits(label, apgr["random"][at], apgr["category"][at] if "category" in apgr else None)
         for at, label in enumerate(labels)
     ]
+
+
+def _apgr(score: Reals, outcomes: Reals) -> Callable[[Reals], dict[str, float]]:
+    ranking = Ranking.by(score, outcomes)
+    return lambda weight: {"apgr": ranking.curve(weight).apgr()}
 
 
 def _cross_validated(sample: Traces, fold: Ints, smoothing: Smoothing) -> Reals:

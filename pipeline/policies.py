@@ -123,9 +123,11 @@ def _constant(name: str, label: str, rate: float, test: Observed, terms: Terms, 
 
 
 def _rival(rival: Baseline, tuned: Observed, test: Observed, terms: Terms) -> Policy:
-    scores = rival.score(test.traces, test.features)
-    point = tune.for_quality(rival.score(tuned.traces, tuned.features), tuned.traces.outcomes, 0.0, terms.quality)
-    return _scored(rival.name, rival.label, scores, scores >= point.threshold, test, terms, rival.note)
+    threshold, scores = rival.threshold, rival.score(test.traces, test.features)
+    if threshold is None:
+        tuning = rival.score(tuned.traces, tuned.features)
+        threshold = tune.for_quality(tuning, tuned.traces.outcomes, 0.0, terms.quality).threshold
+    return _scored(rival.name, rival.label, scores, scores >= threshold, test, terms, rival.note)
 
 
 def router_policy(test: Observed, point: OperatingPoint, terms: Terms) -> Policy:
