@@ -109,16 +109,16 @@ class Encoder:
         """Bags of N prompts."""
         order = batches_by_length(prompts)
         with ThreadPoolExecutor(self.threads) as pool:
-            tokens = pool.map(lambda batch: self.tokenizer([prompts[row] for row in batch]), order)
-            parts = [self._rows(batch, array) for batch, array in zip(order, tokens, strict=True)]
+            split = pool.map(lambda batch: self.tokenizer.distinct([prompts[row] for row in batch]), order)
+            parts = [self._rows(batch, *words) for batch, words in zip(order, split, strict=True)]
         if not parts:
             return Bags.concatenate([])
         rows, ids = (np.concatenate(column) for column in zip(*parts, strict=True))
         return Bags.of_pairs(rows, ids, np.ones(len(ids), np.int32), len(prompts))
 
-    def _rows(self, batch: Sequence[int], tokens: NDArray[np.object_]) -> tuple[Ints, Ints]:
-        ids = self.numbers(tokens.ravel().tolist())
-        rows = np.repeat(np.asarray(batch), tokens.shape[1])
+    def _rows(self, batch: Sequence[int], words: Sequence[str], places: Ints) -> tuple[Ints, Ints]:
+        ids = self.numbers(words)[places.ravel()]
+        rows = np.repeat(np.asarray(batch), places.shape[1])
         real = ids != self.lexicon[PADDING]
         return rows[real], ids[real]
 

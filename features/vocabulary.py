@@ -83,18 +83,16 @@ class Vocabulary:
 
     def sums(self, bags: Bags, lexicon: Mapping[str, int]) -> VocabularySums:
         """What the bags' known words add up to; `lexicon` is the one that numbers the bags."""
-        place = np.full(len(lexicon) + 1, -1, np.int64)
-        ids = np.fromiter((lexicon.get(word, -1) for word in self.words), np.int64, len(self.words))
-        place[ids] = np.arange(len(self.words))
-        place[-1] = -1
+        size = len(self.words)
+        ids = [(lexicon[word], row) for row, word in enumerate(self.words) if word in lexicon]
+        row_of = np.full(len(lexicon), size)
+        row_of[[number for number, _ in ids]] = [row for _, row in ids]
         weights = np.vstack([self.weights, np.zeros((1, self.weights.shape[1]), np.int32)])
-        return VocabularySums.concatenate(
-            [
-                VocabularySums.of_pairs(part, at >= 0, weights[at])
-                for _, part in bags.slices()
-                for at in [place[part.ids]]
-            ]
-        )
+        parts = []
+        for _, part in bags.slices():
+            rows = row_of[part.ids]
+            parts.append(VocabularySums.of_pairs(part, rows < size, weights[rows]))
+        return VocabularySums.concatenate(parts)
 
 
 class Counts:

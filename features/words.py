@@ -49,7 +49,8 @@ SYMBOLS = (
     | frozenset(map(chr, range(0x2190, 0x2300)))
 )
 
-LONGEST_BATCH = 256
+HASHES = ("low_hash", "high_hash")
+LONGEST_BATCH = 1024
 LARGEST_BATCH_CHARACTERS = 500_000
 
 
@@ -72,11 +73,18 @@ class Tokenizer:
     """Splits prompts into words."""
 
     def __init__(self) -> None:
+        hashes = [
+            helper.make_node("MurmurHash3", ["tokens"], [name], domain="com.microsoft", seed=seed, positive=0)
+            for seed, name in enumerate(HASHES)
+        ]
         graph = helper.make_graph(
-            [tokenizer_node("prompt", "tokens")],
+            [tokenizer_node("prompt", "tokens"), *hashes],
             "words",
             [helper.make_tensor_value_info("prompt", TensorProto.STRING, ["N"])],
-            [helper.make_tensor_value_info("tokens", TensorProto.STRING, ["N", "W"])],
+            [
+                helper.make_tensor_value_info("tokens", TensorProto.STRING, ["N", "W"]),
+                *(helper.make_tensor_value_info(name, TensorProto.INT32, ["N", "W"]) for name in HASHES),
+            ],
         )
         domains = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
         options = onnxruntime.SessionOptions()
@@ -86,8 +94,23 @@ class Tokenizer:
 
     def __call__(self, prompts: Sequence[str]) -> NDArray[np.object_]:
         """Words of N prompts in order, object[N, W], shorter rows padded with ""."""
-        tokens: NDArray[np.object_] = self._session.run(None, {"prompt": np.array(prompts, dtype=object)})[0]
+        tokens: NDArray[np.object_] = self._session.run(["tokens"], {"prompt": np.array(prompts, dtype=object)})[0]
         return tokens
+
+    def distinct(self, prompts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+        """The K distinct words of N prompts, padding included, and which of them stands where, int64[N, W] in [0, K).
+
+        Words are told apart by 64 bits of hash, so that of a million tokens only the distinct ones become Python's.
+        """
+        import pyarrow as pa
+
+        tokens, low, high = self._session.run(["tokens", *HASHES], {"prompt": np.array(prompts, dtype=object)})
+        keys = (high.astype(np.int64) << 32) | low.view(np.uint32)
+        encoded = pa.array(keys.ravel()).dictionary_encode()
+        places = encoded.indices.to_numpy().astype(np.int64)
+        first = np.empty(len(encoded.dictionary), np.int64)
+        first[places[::-1]] = np.arange(len(places))[::-1]
+        return tokens.ravel()[first].tolist(), places.reshape(tokens.shape)
 
 
 def batches_by_length(prompts: Sequence[str]) -> list[list[int]]:
