@@ -97,15 +97,9 @@ def folds(groups: NDArray[np.object_], labels: Ints, count: int, seed: int) -> I
 
 
 def category_folds(categories: NDArray[np.object_], count: int, seed: int) -> Ints:
-    """A fold for each row such that no category stands in two: largest categories placed first, ties shuffled.
+    """A fold for each row, int64[N] in [0, count), such that no category stands in two; drawn by the seed.
 
     There are as many folds as categories where these are fewer than `count`.
     """
     codes, names = pd.factorize(categories)
-    sizes = np.bincount(codes)
-    order = np.random.default_rng(seed).permutation(len(names))
-    fold, load = np.empty(len(names), np.int64), np.zeros(min(count, len(names)))
-    for category in order[np.argsort(-sizes[order], kind="stable")]:
-        fold[category] = np.argmin(load)
-        load[fold[category]] += sizes[category]
-    return fold[codes]
+    return np.asarray(np.random.default_rng(seed).permutation(len(names))[codes] % min(count, len(names)))
