@@ -17,13 +17,13 @@ Step = Callable[[str], None]
 
 
 def evaluate(
-    traces: Traces, fit: Traces, features: Features, fitted: Router, tuned: Observed, test: Observed,
+    sample: Traces, fit: Traces, features: Features, fitted: Router, tuned: Observed, test: Observed,
     point: OperatingPoint, terms: Terms, warnings: Sequence[str], step: Step,
 ) -> Findings:  # fmt: skip
     """Measure the router on the test part, and look into it.
 
     Args:
-        traces: all of them, for cross-validation.
+        sample: traces of all parts, for cross-validation.
         fit, features: the fit part and the features that the heads were fitted on.
         fitted: the router.
         tuned, test: what the router makes of the other parts.
@@ -36,7 +36,7 @@ def evaluate(
     table = policies(fit, features, tuned, test, point, terms)
     whole = next(policy for policy in table if policy.name == "router")
     step("evaluating: unseen kinds of task")
-    carried = generalisation.splits(traces, fitted.smoothing, terms.seed)
+    carried = generalisation.splits(sample, fitted.smoothing, terms.seed)
     step("evaluating: learning curve")
     learning = generalisation.learning_curve(fit, test, fitted.smoothing, whole, terms.seed)
     step("evaluating: slices")

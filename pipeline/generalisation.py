@@ -20,9 +20,15 @@ from pipeline.traces import Traces
 
 FOLDS = 5
 MOST_ROWS = 20_000
-LEARNING_SIZES = (300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
+LEARNING_SIZES = (300, 1_000, 3_000, 10_000, 30_000)
 LEARNING_SEEDS = 5
 STUDENT_95_OF_FIVE = 2.776
+
+
+def sample(traces: Traces, seed: int) -> Traces:
+    """At most `MOST_ROWS` traces with both outcomes known, drawn by the seed, for cross-validation."""
+    known = np.random.default_rng(seed).permutation(np.flatnonzero(traces.both_observed))
+    return traces.take(np.sort(known[:MOST_ROWS]))
 
 
 def splits(traces: Traces, smoothing: Smoothing, seed: int) -> list[Splits]:
@@ -31,18 +37,16 @@ def splits(traces: Traces, smoothing: Smoothing, seed: int) -> list[Splits]:
     A request is ranked among those of its own fold, which one router scored: two routers' scores do not compare, and
     pooled as they are they would put even a constant below chance, since a fold rich in gain leaves the others poor
     in it. Intervals resample groups, and where categories are held out whole categories: those are the draws there.
-    On at most `MOST_ROWS` rows whose outcomes are both known.
+    Both outcomes of every trace are known.
     """
-    known = np.random.default_rng(seed).permutation(np.flatnonzero(traces.both_observed))
-    sample = traces.take(np.sort(known[:MOST_ROWS]))
-    ways = {"random": folds(sample.group, router.labels(sample.outcomes), FOLDS, seed)}
-    if len(set(sample.category)) > 1:
-        ways["category"] = category_folds(sample.category, FOLDS, seed)
-    clusters = {"random": pd.factorize(sample.group)[0], "category": pd.factorize(sample.category)[0]}
+    ways = {"random": folds(traces.group, router.labels(traces.outcomes), FOLDS, seed)}
+    if len(set(traces.category)) > 1:
+        ways["category"] = category_folds(traces.category, FOLDS, seed)
+    clusters = {"random": pd.factorize(traces.group)[0], "category": pd.factorize(traces.category)[0]}
     apgr = {
         way: [
-            estimates(_apgr(column, sample.outcomes), clusters[way], seed)["apgr"]
-            for column in _cross_validated(sample, fold, smoothing)
+            estimates(_apgr(column, traces.outcomes), clusters[way], seed)["apgr"]
+            for column in _cross_validated(traces, fold, smoothing)
         ]
         for way, fold in ways.items()
     }
@@ -58,19 +62,19 @@ def _apgr(score: Reals, outcomes: Reals) -> Callable[[Reals], dict[str, float]]:
     return lambda weight: {"apgr": ranking.curve(weight).apgr()}
 
 
-def _cross_validated(sample: Traces, fold: Ints, smoothing: Smoothing) -> Reals:
+def _cross_validated(traces: Traces, fold: Ints, smoothing: Smoothing) -> Reals:
     """Out-of-fold ranks, in (0, 1], of the router's scores and of prompt length alone, float64[2, N]."""
 
     def held_out(held: int) -> tuple[Ints, Reals]:
         inside, outside = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
-        fitted, features = router.fit(sample.take(inside), smoothing)
-        held_features, _ = fitted.measure(sample.take(outside))
-        weights = router.category_weights(sample.category[inside])
-        length = heads.fit(features[:, :1], sample.outcomes[inside], smoothing.regularisation, weights)
+        fitted, features = router.fit(traces.take(inside), smoothing)
+        held_features, _ = fitted.measure(traces.take(outside))
+        weights = router.category_weights(traces.category[inside])
+        length = heads.fit(features[:, :1], traces.outcomes[inside], smoothing.regularisation, weights)
         both = fitted.heads.probabilities(held_features), length.probabilities(held_features[:, :1])
         return outside, np.stack([rankdata(np.diff(each)[:, 0]) / len(outside) for each in both])
 
-    scores = np.empty((2, len(sample)))
+    scores = np.empty((2, len(traces)))
     for rows, held_scores in Parallel(n_jobs=THREADS, backend="threading")(
         delayed(held_out)(k) for k in np.unique(fold)
     ):

@@ -34,13 +34,14 @@ LIBRARIES = ("joblib", "mlflow", "numpy", "onnx", "onnxruntime", "pandas", "pyar
 
 
 def describe(
-    name: str, config: Config, traces: Traces, parts: Parts, router: Router, point: OperatingPoint, tuned: Policy,
+    name: str, config: Config, data: Mapping[str, Any], router: Router, point: OperatingPoint, tuned: Policy,
     findings: Findings,
 ) -> dict[str, Any]:  # fmt: skip
     """All of the manifest that is known before the files are made; the files carry it as metadata.
 
     Args:
         name: of the version.
+        data: from `data`.
         tuned: the router's policy on the tune part.
     """
     return {
@@ -48,7 +49,7 @@ def describe(
         "version": name,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": git_commit(),
-        "tiers": {tier: {"model": traces.models[tier] or None, "price": None} for tier in TIERS},
+        "tiers": data["tiers"],
         "features": list(FEATURES),
         "threshold": point.threshold,
         "evidence_floor": point.evidence_floor,
@@ -60,7 +61,18 @@ def describe(
         "metrics": {"tune": metrics(tuned), "test": metrics(findings.policy("router"))},
         "baselines": {policy.name: metrics(policy) for policy in findings.policies if policy.name != "router"},
         "warnings": list(findings.warnings),
-        "data": {
+        "data": data["traces"],
+        "vocabulary": {"words": len(router.vocabulary.words), **asdict(router.smoothing)},
+        "libraries": {"python": platform.python_version()} | {library: version(library) for library in LIBRARIES},
+        "config": config.printed(),
+    }
+
+
+def data(traces: Traces, parts: Parts) -> dict[str, Any]:
+    """What the manifest says of the traces, under `traces`, and of the models that answered them, under `tiers`."""
+    return {
+        "tiers": {tier: {"model": traces.models[tier] or None, "price": None} for tier in TIERS},
+        "traces": {
             "source": traces.source,
             "sha256": traces.sha256,
             "rows": len(traces),
@@ -72,9 +84,6 @@ def describe(
             "repeated_rows_left_out": traces.repeated,
             "ignored_columns": list(traces.ignored),
         },
-        "vocabulary": {"words": len(router.vocabulary.words), **asdict(router.smoothing)},
-        "libraries": {"python": platform.python_version()} | {library: version(library) for library in LIBRARIES},
-        "config": config.printed(),
     }
 
 

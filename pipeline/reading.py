@@ -20,7 +20,7 @@ from features.bags import Ints
 from features.errors import TraceError
 from pipeline.schema import COLUMNS, Cell, Column, known_columns, text
 
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 8192
 LARGEST_LINE_BYTES = 64_000_000
 SHOWN_CHARACTERS = 60
 

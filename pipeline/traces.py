@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -93,31 +93,29 @@ def load(paths: Sequence[Path], progress: Progress = lambda _: None) -> Traces:
     Raises:
         TraceError: names the file, the row (the line, in text formats) and the field.
     """
-    encoder, parts, kept_bytes, rows = Encoder(), [], 0, 0
+    encoder, columns, kept_bytes, rows = Encoder(), defaultdict[str, list[Any]](list), 0, 0
     for path, chunk in ((file, chunk) for file in paths for chunk in read(file)):
         part = figures(chunk, encoder, path)
         kept_bytes += part.pop("text_bytes")
         if kept_bytes > LARGEST_KEPT_TEXT_BYTES:
-            part["prompts"] = None
-        parts.append(part)
-        rows += len(part["place"])
+            columns["prompts"] = [None]
+        for name, values in part.items():
+            columns[name].append(values)
+        rows += len(chunk.places)
         progress(rows)
-    if not parts:
+    if not rows:
         raise TraceError(f"{paths[0]}: there are no rows in it")
-    columns = {name: [part[name] for part in parts] for name in parts[0]}
-    bags = Bags.concatenate(columns.pop("bags"))
-    texts = columns.pop("prompts")
+    bags, texts = Bags.concatenate(columns.pop("bags")), columns.pop("prompts")
     models = {tier: _most_common(columns.pop(f"{tier}_model")) for tier in TIERS}
     ignored = tuple(dict.fromkeys(name for names in columns.pop("ignored") for name in names))
-    arrays = {name: np.concatenate(pieces) for name, pieces in columns.items()}
-    places = arrays.pop("place")
+    places = columns.pop("places")
+    arrays = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
     arrays["group"] = np.where(pd.isna(arrays["group"]), _same_words(bags, encoder), arrays["group"])
     requests = {name: arrays.pop(name) for name in REQUEST_INPUTS}
-    tally = Tally(**word_counts(bags, encoder), **requests)
     traces = Traces(
         **arrays,
         bags=bags,
-        tally=tally,
+        tally=Tally(**word_counts(bags, encoder), **requests),
         prompts=None if any(text is None for text in texts) else np.concatenate(texts),
         models=models,
         encoder=encoder,
@@ -159,7 +157,7 @@ def figures(chunk: Chunk, encoder: Encoder, path: Path) -> dict[str, Any]:
     }
     all_text = None not in prompts
     return {
-        "place": np.array([f"{path}, row {place}" for place in chunk.places], dtype=object),
+        "places": (path, chunk.places),
         "bags": _bags(prompts, chunk, encoder, path),
         "prompts": np.array(prompts, dtype=object) if all_text else None,
         "text_bytes": sum(map(byte_length, prompts)) if all_text else LARGEST_KEPT_TEXT_BYTES + 1,
@@ -263,7 +261,7 @@ def _same_words(bags: Bags, encoder: Encoder) -> Texts:
     return np.array([f"words/{key:016x}" for key in keys.tolist()], dtype=object)
 
 
-def _distinct(traces: Traces, places: Texts) -> Traces:
+def _distinct(traces: Traces, places: Sequence[tuple[Path, Ints]]) -> Traces:
     """Without repeated tasks; a task that stands twice with different outcomes is an error."""
     repeated = pd.Series(traces.task_id).duplicated().to_numpy()
     if not repeated.any():
@@ -273,7 +271,16 @@ def _distinct(traces: Traces, places: Texts) -> Traces:
         before = first.setdefault(traces.task_id[at], at)
         if not np.array_equal(traces.outcomes[at], traces.outcomes[before], equal_nan=True):
             raise TraceError(
-                f"{places[at]}, field 'task_id': {traces.task_id[at]!r} stood before with other outcomes "
-                f"({places[before]}): keep one, or give the attempts different ids"
+                f"{_place(at, places)}, field 'task_id': {traces.task_id[at]!r} stood before with other outcomes "
+                f"({_place(before, places)}): keep one, or give the attempts different ids"
             )
     return replace(traces.take(np.flatnonzero(~repeated)), repeated=int(repeated.sum()))
+
+
+def _place(at: int, places: Sequence[tuple[Path, Ints]]) -> str:
+    """File and row of the trace that was read as number `at`."""
+    for path, rows in places:
+        if at < len(rows):
+            return f"{path}, row {rows[at]}"
+        at -= len(rows)
+    raise IndexError(at)

@@ -10,17 +10,18 @@ from typing import Any
 import joblib
 import numpy as np
 
-from pipeline import artifact, manifest, parts, policies, report, router, tracking, tune
+from pipeline import artifact, generalisation, manifest, parts, policies, report, router, tracking, tune
 from pipeline.config import RELATIVE_COSTS, Config
 from pipeline.evaluate import evaluate
 from pipeline.export import Export, export
 from pipeline.findings import Findings
 from pipeline.router import Router
-from pipeline.traces import load
+from pipeline.traces import Traces, load
 
 Step = Callable[[str], None]
 
-EXPORT_ROWS = 5000
+EXPORT_ROWS = 5_000
+MOST_TEST_ROWS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,25 @@ class Trained:
     manifest: Mapping[str, Any]
     findings: Findings
     tracked: tracking.Tracked
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a training has to go on.
+
+    Attributes:
+        fit, tune, test: the parts; of a very large test part a sample.
+        sample: traces of all parts, for cross-validation.
+        data: what the manifest says of the traces.
+        warnings: sentences that a reader must not miss.
+    """
+
+    fit: Traces
+    tune: Traces
+    test: Traces
+    sample: Traces
+    data: Mapping[str, Any]
+    warnings: list[str]
 
 
 def train(config: Config, step: Step = lambda _: None) -> Trained:
@@ -45,33 +65,44 @@ def train(config: Config, step: Step = lambda _: None) -> Trained:
         ParityError: the exported file would decide otherwise than scikit-learn: no version was written.
         StorageError: the version or the MLflow store cannot be written.
     """
-    step("reading traces")
-    traces = load(config.traces, lambda rows: step(f"reading traces: {rows:,}"))
-    divided = parts.split(traces, parts.by_time(traces) if config.split == "time" else parts.by_group(config.seed))
-    fit_part, tune_part, test_part = (traces.take(getattr(divided, name)) for name in parts.PARTS)
-    warnings = router.check_learnable(fit_part, tune_part, test_part)
+    given = read(config, step)
     store = tracking.prepare(config.out)
     step("choosing the smoothing")
-    smoothing = router.choose(fit_part, config.seed)
+    smoothing = router.choose(given.fit, config.seed)
     step("fitting")
-    fitted, features = router.fit(fit_part, smoothing)
-    tuned, test = policies.observe(fitted, tune_part), policies.observe(fitted, test_part)
+    fitted, features = router.fit(given.fit, smoothing)
+    tuned, test = policies.observe(fitted, given.tune), policies.observe(fitted, given.test)
     point = tune.operate(tuned.gain, tuned.evidence, tuned.traces.outcomes, config.min_quality)
     terms = policies.Terms(RELATIVE_COSTS, config.min_quality, config.seed)
-    findings = evaluate(traces, fit_part, features, fitted, tuned, test, point, terms, warnings, step)
+    findings = evaluate(given.sample, given.fit, features, fitted, tuned, test, point, terms, given.warnings, step)
     step("exporting")
     with artifact.new_version(config.out) as folder:
-        tuned_policy = policies.router_policy(tuned, point, terms)
-        known = manifest.describe(
-            artifact.version_of(folder), config, traces, divided, fitted, point, tuned_policy, findings
+        on_tune = policies.router_policy(tuned, point, terms)
+        known = manifest.describe(artifact.version_of(folder), config, given.data, fitted, point, on_tune, findings)
+        exported = export(
+            fitted, point, test.traces.take(np.arange(len(test.traces))[:EXPORT_ROWS]), manifest.as_metadata(known)
         )
-        compared = traces.take(np.concatenate([divided.tune, divided.test])[:EXPORT_ROWS])
-        exported = export(fitted, point, compared, manifest.as_metadata(known))
         complete = manifest.with_files(known, exported)
         write(folder, fitted, exported, report.render(findings, complete))
         version = artifact.publish(folder, complete)
     step("recording in MLflow")
     return Trained(version, complete, findings, tracking.record(store, version, complete))
+
+
+def read(config: Config, step: Step) -> Given:
+    """Read the traces and divide them; what is not needed of them is let go."""
+    step("reading traces")
+    traces = load(config.traces, lambda rows: step(f"reading traces: {rows:,}"))
+    divided = parts.split(traces, parts.by_time(traces) if config.split == "time" else parts.by_group(config.seed))
+    fit, tuning, test = (traces.take(getattr(divided, name)) for name in parts.PARTS)
+    warnings = router.check_learnable(fit, tuning, test)
+    if len(test) > MOST_TEST_ROWS:
+        warnings.append(f"evaluated on {MOST_TEST_ROWS:,} of the {len(test):,} traces of the test part")
+        drawn = np.random.default_rng(config.seed).permutation(len(test))[:MOST_TEST_ROWS]
+        test = test.take(np.sort(drawn))
+    return Given(
+        fit, tuning, test, generalisation.sample(traces, config.seed), manifest.data(traces, divided), warnings
+    )
 
 
 def write(folder: Path, fitted: Router, exported: Export, page: str) -> None:
