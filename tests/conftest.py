@@ -12,7 +12,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pipeline import router
 from pipeline.router import Router, Smoothing
-from pipeline.schema import COLUMNS
 from pipeline.traces import Traces, load
+
+# No test times anything: neither a deadline nor the check of how fast examples are made.
+settings.register_profile("suite", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 PROJECT = Path(__file__).parent.parent
 SHARED = PROJECT.parent / "shared" / "data"
@@ -185,13 +189,10 @@ def project() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Iterator[Path]:
+def shared_data() -> Path:
     """The folder of real labelled traces that the project is developed with."""
     if not (SHARED / "routellm_mmlu.parquet").exists():
-        pytest.skip("left out: real labelled traces of ../shared/data are not on this machine; generated ones were used")
-    yield SHARED
-
-
-@pytest.fixture(scope="session")
-def known_columns() -> tuple[str, ...]:
-    return tuple(COLUMNS)
+        pytest.skip(
+            "left out: real labelled traces of ../shared/data are not on this machine; generated ones were used"
+        )
+    return SHARED

@@ -11,8 +11,8 @@ import pandas as pd
 
 from pipeline import export, parts, router, tune
 from pipeline.config import BUNDLE, Config
-from pipeline.policies import Observed, observe
 from pipeline.export import Export
+from pipeline.policies import Observed, observe
 from pipeline.router import Router
 from pipeline.traces import Traces, load
 from pipeline.tune import OperatingPoint

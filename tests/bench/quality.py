@@ -76,8 +76,8 @@ def few_labels(traces: Traces) -> list[Line]:
         scores = routers(inside, held, seed)
         fitted, features = router.fit(inside, Smoothing())
         scores["prompt_length"] = baselines.prompt_length(inside, features).score(held, fitted.measure(held)[0])
-        for key in values:
-            values[key].append(apgr(scores[key], held.outcomes))
+        for key, each in values.items():
+            each.append(apgr(scores[key], held.outcomes))
     lines = []
     for key, each in values.items():
         what = f"APGR, {FEW_LABELS_ON} from {FEW_LABELS:,} labels: {LABELS[key]}"
@@ -91,5 +91,3 @@ def few_labels(traces: Traces) -> list[Line]:
 def _drawn(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     order = np.random.default_rng(seed).permutation(size)
     return order[:FEW_LABELS], order[FEW_LABELS:]
-
-

@@ -99,8 +99,8 @@ def _lines(name: str, traces: Traces) -> list[Line]:
     length = shipped["length"]
     lines = [_verdict(name, shipped)]
     lines.append(_plain(f"{name}: baseline, prompt length alone", length))
-    for key in ("router", "length", "constant"):
-        lines.append(_plain(f"{name}: raw pooled scores, {key}", shipped[f"raw {key}"]))
+    raw = ("router", "length", "constant")
+    lines += [_plain(f"{name}: raw pooled scores, {key}", shipped[f"raw {key}"]) for key in raw]
     lines.append(_loss(name, f"balance {router.CATEGORY_BALANCE} (shipped)", at_random, router.CATEGORY_BALANCE))
     for power in sorted(by_category):
         for key, label in RULES.items():
@@ -130,22 +130,21 @@ def _seen(traces: Traces, power: float) -> dict[str, Measured]:
 
 
 def _verdict(name: str, found: dict[str, tuple[Measured, Measured]]) -> Line:
-    """The router against length alone and chance, less the smaller of its two standard errors."""
-    value, length = found["router"][0].value, found["length"][0].value
-    error = min(each.error for each in found["router"])
-    goal = Goal(max(length, CHANCE) - error)
-    beyond = "; ".join(f"by {how} {a.beyond(b)}" for how, a, b in _paired(found["router"], found["length"]))
-    behind = f"{_errors(found['router'])}; beyond length {beyond}; bar: max(length, 0.5) less its error"
-    return Line(f"APGR, unseen, {name}: router", value, behind, goal)
-
-
-def _paired(ours: tuple[Measured, Measured], theirs: tuple[Measured, Measured]) -> list[tuple[str, Measured, Measured]]:
-    return list(zip(("category", "row"), ours, theirs, strict=True))
+    """The router against the better of length alone and chance, less the standard error of what lies between them."""
+    (ours, ours_by_row), (length, length_by_row) = found["router"], found["length"]
+    rival = length if length.value > CHANCE else Measured(CHANCE, np.full(SEEDS, CHANCE), np.full(1, CHANCE))
+    error = float((ours.draws - rival.draws).std(ddof=1))
+    behind = (
+        f"{_errors(found['router'])}; beyond length alone {ours.beyond(length)} by categories,"
+        f" {ours_by_row.beyond(length_by_row)} by rows; bar: {rival.value:.3f} less the error {error:.3f} by categories"
+    )
+    return Line(f"APGR, unseen, {name}: router", ours.value, behind, Goal(rival.value - error))
 
 
 def _errors(pair: tuple[Measured, Measured]) -> str:
     by_category, by_row = pair
-    return f"± {by_category.error:.3f} (categories), ± {by_row.error:.3f} (rows), {len(by_row.by_seed)} seeds"
+    seeds = f"± {by_row.seed_error:.3f} ({len(by_row.by_seed)} seeds)"
+    return f"± {by_category.error:.3f} (categories), ± {by_row.error:.3f} (rows), {seeds}"
 
 
 def _plain(what: str, pair: tuple[Measured, Measured]) -> Line:
@@ -155,9 +154,13 @@ def _plain(what: str, pair: tuple[Measured, Measured]) -> Line:
 def _loss(name: str, label: str, at_random: dict[float, dict[str, Measured]], power: float) -> Line:
     plain, ours = at_random[0.0]["router"], at_random[power]["router"]
     behind = f"({plain.beyond(ours)}, {RANDOM_SEEDS} seeds; without balance {plain.value:.3f})"
-    return Line(f"APGR lost in the random split, {name}: {label}", plain.value - ours.value, behind, goals.RANDOM_SPLIT_LOSS)
+    return Line(
+        f"APGR lost in the random split, {name}: {label}", plain.value - ours.value, behind, goals.RANDOM_SPLIT_LOSS
+    )
 
 
-def _tried(name: str, label: str, pair: tuple[Measured, Measured], length: tuple[Measured, Measured], cost: str) -> Line:
+def _tried(
+    name: str, label: str, pair: tuple[Measured, Measured], length: tuple[Measured, Measured], cost: str
+) -> Line:
     behind = f"{_errors(pair)}; beyond length {pair[1].beyond(length[1])}; lost in the random split {cost}"
     return Line(f"APGR, unseen, {name}, tried: {label}", pair[0].value, behind)

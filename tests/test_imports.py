@@ -1,0 +1,181 @@
+"""What imports what, and what happens on import: nothing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+WAIT_SECONDS = 120
+# Left to right: a module may import those before it, never one after it. CONTRIBUTING says why.
+ORDER = (
+    "errors", "schema", "reading", "traces", "parts", "metrics", "findings", "config", "heads", "router", "tune",
+    "artifact", "served", "export", "baselines", "policies", "diagnosis", "generalisation", "evaluate", "manifest",
+    "figures", "report", "tracking", "train", "assess", "anonymise", "route", "cli",
+)  # fmt: skip
+HEAVY = (
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "sklearn",
+    "scipy",
+    "onnx",
+    "onnxruntime",
+    "mlflow",
+    "matplotlib",
+    "jinja2",
+    "rich",
+)
+LIBRARIES = (
+    "click", "jinja2", "joblib", "matplotlib.backends.backend_svg", "onnx", "onnxruntime", "pandas", "pyarrow.parquet",
+    "scipy.optimize", "scipy.stats", "sklearn.dummy", "sklearn.feature_extraction.text", "sklearn.linear_model",
+)  # fmt: skip
+# MLflow runs this one by itself, in a serving process without our packages.
+ALONE = "serving_model"
+AUDITED = """
+import json, os, sys
+
+seen = []
+ours = tuple(sys.argv[1:3])
+
+def caller_is_ours():
+    frame = sys._getframe(2)
+    while frame:
+        name = frame.f_code.co_filename
+        if name.startswith(ours):
+            return True
+        if "importlib" not in name and not name.startswith("<"):
+            return False
+        frame = frame.f_back
+    return False
+
+def audit(event, args):
+    if event.startswith(("socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen", "os.mkdir")):
+        seen.append([event, str(args)[:200]])
+    if event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        if not str(args[0]).endswith((".pyc", ".lock")) and ".pyc." not in str(args[0]) and args[0] != os.devnull:
+            seen.append([event, str(args)[:200]])
+
+class Watched(type(os.environ)):
+    def __getitem__(self, key):
+        if caller_is_ours():
+            seen.append(["environ", str(key)])
+        return super().__getitem__(key)
+
+os.environ.__class__ = Watched
+sys.addaudithook(audit)
+for module in sys.argv[3:]:
+    __import__(module)
+print(json.dumps(seen))
+"""
+
+
+def modules(package: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(package.glob("*.py")) if path.stem != "__init__"}
+
+
+def imported(path: Path) -> set[str]:
+    """Modules that a file imports anywhere, with the names it takes from packages."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_features_import_neither_the_pipeline_nor_scikit_learn(project: Path) -> None:
+    for path in modules(project / "features").values():
+        roots = {name.split(".")[0] for name in imported(path)}
+        assert not roots & {"pipeline", "sklearn", "mlflow", "pandas", "click"}, path
+
+
+def test_features_load_without_scikit_learn(project: Path) -> None:
+    names = [f"features.{name}" for name in modules(project / "features")]
+    script = (
+        "import sys\nfor name in sys.argv[1:]: __import__(name)\n"
+        "print([name for name in ('sklearn', 'pipeline') if name in sys.modules])"
+    )
+    assert run(script, *names, cwd=project) == "[]\n"
+
+
+def test_every_module_of_the_pipeline_has_its_place(project: Path) -> None:
+    assert set(modules(project / "pipeline")) - {ALONE} <= set(ORDER)
+
+
+def test_pipeline_imports_run_left_to_right(project: Path) -> None:
+    found = modules(project / "pipeline")
+    for name, path in found.items():
+        if name == ALONE:
+            continue
+        for other in imported(path):
+            package, _, rest = other.partition(".")
+            target = rest.split(".")[0]
+            if package == "pipeline" and target in found and target != name:
+                assert target in ORDER[: ORDER.index(name)], f"{path.name} imports {target}, which stands to its right"
+
+
+def test_serving_model_imports_nothing_of_ours(project: Path) -> None:
+    roots = {name.split(".")[0] for name in imported(project / "pipeline" / f"{ALONE}.py")}
+    assert not roots & {"features", "pipeline"}
+
+
+def test_only_tracking_knows_mlflow(project: Path) -> None:
+    users = {
+        name for name, path in modules(project / "pipeline").items()
+        if any(other.split(".")[0] == "mlflow" for other in imported(path))
+    }  # fmt: skip
+    assert users == {"tracking", ALONE}
+
+
+def test_only_the_command_line_prints_and_exits(project: Path) -> None:
+    for package in ("features", "pipeline"):
+        for name, path in modules(project / package).items():
+            calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            used = {ast.unparse(call) for call in calls} & {"print", "exit", "sys.exit", "os._exit"}
+            assert not used or name == "cli", path
+
+
+def run(script: str, *arguments: str, cwd: Path, **more: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=cwd, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS, env=more or None,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_reads_no_environment_opens_no_socket_and_creates_no_file(
+    project: Path, tmp_path: Path, environment: Callable[..., dict[str, str]]
+) -> None:
+    names = [f"features.{name}" for name in modules(project / "features")]
+    # The libraries come first: what they do on import is theirs. MLflow is not loaded by ours at all.
+    names += [f"pipeline.{name}" for name in modules(project / "pipeline") if name != ALONE]
+    ours = [str(project / package) for package in ("features", "pipeline")]
+    script = "".join(f"import {name}\n" for name in LIBRARIES) + AUDITED
+    found = run(script, *ours, *names, cwd=tmp_path, **environment(PYTHONPATH=str(project)))
+    assert json.loads(found) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_import_of_everything_does_not_load_mlflow(project: Path) -> None:
+    names = [f"pipeline.{name}" for name in modules(project / "pipeline") if name != ALONE]
+    script = "import sys\nfor name in sys.argv[1:]: __import__(name)\nprint('mlflow' in sys.modules)"
+    assert run(script, *names, cwd=project) == "False\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["route", "--help"], ["--version"]])
+def test_help_loads_no_heavy_library(project: Path, arguments: list[str]) -> None:
+    script = (
+        "import sys\nfrom pipeline import cli\nsys.argv = ['tier-router', *sys.argv[1:]]\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    assert run(script, *arguments, cwd=project).splitlines()[-1] == "[]"
