@@ -10,7 +10,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from features.words import PADDING, PLACEHOLDERS, Tokenizer, batches_by_length, kind_of
+from features.words import PADDING, PLACEHOLDERS, Numberer, Tokenizer, batches_by_length, kind_of
+
+GROWTH = 1.25
 
 Ints = NDArray[np.int64]
 
@@ -97,30 +99,42 @@ class Bags:
         )
 
 
+def _bags_of_rows(ids: Ints) -> Bags:
+    """Bags of words that are numbered in order, int64[N, W], padding 0."""
+    ordered = np.sort(ids.astype(np.int32), axis=1)
+    first = np.ones(ordered.shape, np.bool_)
+    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    at = np.flatnonzero(first)
+    counts, words = np.diff(np.append(at, ordered.size)).astype(np.int32), ordered.ravel()[at]
+    real = words > 0
+    sizes = np.bincount((at // max(ordered.shape[1], 1))[real], minlength=len(ordered))
+    return Bags(np.concatenate(([0], np.cumsum(sizes))), words[real], counts[real])
+
+
 @dataclass(slots=True)
 class Encoder:
     """Turns prompts, or the word counts of prompts, into bags over one growing lexicon."""
 
-    lexicon: Lexicon = field(default_factory=Lexicon)
+    lexicon: Lexicon = field(default_factory=lambda: Lexicon({PADDING: 0}))
     tokenizer: Tokenizer = field(default_factory=Tokenizer)
     threads: int = 2
+    numberer: Numberer | None = None
 
     def prompts(self, prompts: Sequence[str]) -> Bags:
         """Bags of N prompts."""
-        order = batches_by_length(prompts)
+        if self.numberer is None or len(self.lexicon) > GROWTH * self.numberer.size:
+            self.numberer = Numberer(self.lexicon)
+        order, number = batches_by_length(prompts), self.numberer
         with ThreadPoolExecutor(self.threads) as pool:
-            split = pool.map(lambda batch: self.tokenizer.distinct([prompts[row] for row in batch]), order)
-            parts = [self._rows(batch, *words) for batch, words in zip(order, split, strict=True)]
-        if not parts:
-            return Bags.concatenate([])
-        rows, ids = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return Bags.of_pairs(rows, ids, np.ones(len(ids), np.int32), len(prompts))
+            split = pool.map(lambda batch: number([prompts[row] for row in batch]), order)
+            parts = list(pool.map(_bags_of_rows, [self._complete(ids, lacked) for ids, lacked in split]))
+        back = np.argsort(np.concatenate(order)) if order else np.empty(0, np.int64)
+        return Bags.concatenate(parts).take(back)
 
-    def _rows(self, batch: Sequence[int], words: Sequence[str], places: Ints) -> tuple[Ints, Ints]:
-        ids = self.numbers(words)[places.ravel()]
-        rows = np.repeat(np.asarray(batch), places.shape[1])
-        real = ids != self.lexicon[PADDING]
-        return rows[real], ids[real]
+    def _complete(self, ids: Ints, lacked: NDArray[np.object_]) -> Ints:
+        """Number the words that the lexicon lacked when the prompts were split."""
+        ids[ids < 0] = self.numbers(lacked.tolist())
+        return ids
 
     def numbers(self, words: Sequence[str]) -> Ints:
         """Ids of words, int64[len(words)]; words not seen before are added."""

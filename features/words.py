@@ -11,13 +11,13 @@ table to name them all; every other character that is not white space is a word 
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 # RE2 has no class subtraction: `[^\P{L}...]` is "letters, less the scripts whose characters are words".
 SINGLE_SCRIPTS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\x{30FC}\x{FF70}"
@@ -49,7 +49,8 @@ SYMBOLS = (
     | frozenset(map(chr, range(0x2190, 0x2300)))
 )
 
-HASHES = ("low_hash", "high_hash")
+PROMPT = helper.make_tensor_value_info("prompt", TensorProto.STRING, ["N"])
+TOKENS = helper.make_tensor_value_info("tokens", TensorProto.STRING, ["N", "W"])
 LONGEST_BATCH = 1024
 LARGEST_BATCH_CHARACTERS = 500_000
 
@@ -73,44 +74,59 @@ class Tokenizer:
     """Splits prompts into words."""
 
     def __init__(self) -> None:
-        hashes = [
-            helper.make_node("MurmurHash3", ["tokens"], [name], domain="com.microsoft", seed=seed, positive=0)
-            for seed, name in enumerate(HASHES)
-        ]
-        graph = helper.make_graph(
-            [tokenizer_node("prompt", "tokens"), *hashes],
-            "words",
-            [helper.make_tensor_value_info("prompt", TensorProto.STRING, ["N"])],
-            [
-                helper.make_tensor_value_info("tokens", TensorProto.STRING, ["N", "W"]),
-                *(helper.make_tensor_value_info(name, TensorProto.INT32, ["N", "W"]) for name in HASHES),
-            ],
-        )
-        domains = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        model = helper.make_model(graph, opset_imports=domains, ir_version=10)
-        self._session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+        graph = helper.make_graph([tokenizer_node("prompt", "tokens")], "words", [PROMPT], [TOKENS])
+        self._session = open_graph(graph)
 
     def __call__(self, prompts: Sequence[str]) -> NDArray[np.object_]:
         """Words of N prompts in order, object[N, W], shorter rows padded with ""."""
-        tokens: NDArray[np.object_] = self._session.run(["tokens"], {"prompt": np.array(prompts, dtype=object)})[0]
+        tokens: NDArray[np.object_] = self._session.run(None, {"prompt": np.array(prompts, dtype=object)})[0]
         return tokens
 
-    def distinct(self, prompts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-        """The K distinct words of N prompts, padding included, and which of them stands where, int64[N, W] in [0, K).
 
-        Words are told apart by 64 bits of hash, so that of a million tokens only the distinct ones become Python's.
-        """
-        import pyarrow as pa
+class Numberer:
+    """Splits prompts into words and numbers those of a lexicon; only words that it lacks become Python's strings.
 
-        tokens, low, high = self._session.run(["tokens", *HASHES], {"prompt": np.array(prompts, dtype=object)})
-        keys = (high.astype(np.int64) << 32) | low.view(np.uint32)
-        encoded = pa.array(keys.ravel()).dictionary_encode()
-        places = encoded.indices.to_numpy().astype(np.int64)
-        first = np.empty(len(encoded.dictionary), np.int64)
-        first[places[::-1]] = np.arange(len(places))[::-1]
-        return tokens.ravel()[first].tolist(), places.reshape(tokens.shape)
+    Args:
+        lexicon: words and their numbers, not empty.
+    """
+
+    def __init__(self, lexicon: Mapping[str, int]) -> None:
+        nodes = [
+            tokenizer_node("prompt", "tokens"),
+            helper.make_node(
+                "LabelEncoder", ["tokens"], ["ids"], domain="ai.onnx.ml",
+                keys_strings=list(lexicon), values_int64s=list(lexicon.values()), default_int64=-1,
+            ),
+            helper.make_node("Less", ["ids", "zero"], ["lacking"]),
+            helper.make_node("Reshape", ["lacking", "flat"], ["lacking_flat"]),
+            helper.make_node("Compress", ["tokens", "lacking_flat"], ["lacked"]),
+        ]  # fmt: skip
+        constants = [
+            numpy_helper.from_array(np.array(value, np.int64), name) for name, value in (("zero", 0), ("flat", [-1]))
+        ]
+        ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["N", "W"])
+        lacked = helper.make_tensor_value_info("lacked", TensorProto.STRING, ["K"])
+        self._session = open_graph(helper.make_graph(nodes, "numbers", [PROMPT], [ids, lacked], constants))
+        self.size = len(lexicon)
+
+    def __call__(self, prompts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+        """Numbers of the words of N >= 1 prompts, int64[N, W], -1 where the lexicon lacks one; and those it lacks."""
+        ids, lacked = self._session.run(["ids", "lacked"], {"prompt": np.array(prompts, dtype=object)})
+        return ids, lacked
+
+
+def open_graph(graph: GraphProto) -> onnxruntime.InferenceSession:
+    """Open a graph of the word rule, for one thread."""
+    domains = [
+        helper.make_opsetid("", 21),
+        helper.make_opsetid("com.microsoft", 1),
+        helper.make_opsetid("ai.onnx.ml", 4),
+    ]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # domains that a graph does not use are no matter
+    model = helper.make_model(graph, opset_imports=domains, ir_version=10)
+    return onnxruntime.InferenceSession(model.SerializeToString(), options)
 
 
 def batches_by_length(prompts: Sequence[str]) -> list[list[int]]:

@@ -8,6 +8,7 @@ feature depends on the order of words and rare words never enter the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -47,13 +48,14 @@ def anonymise(sources: Sequence[Path], target: Path) -> dict[str, int]:
     partial = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write(partial, _tables(sources, traces.encoder, shown, names))
+        rows = _write(partial, _tables(sources, traces.encoder, shown, names))
         partial.replace(target)
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
-    return {"rows": len(traces), "kept": int(kept.sum()), "replaced": int((~kept).sum())}
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return {"rows": rows, "kept": int(kept.sum()), "replaced": int((~kept).sum())}
 
 
 def _tables(
@@ -83,9 +85,9 @@ def _words(bags: Bags, shown: NDArray[np.object_]) -> pa.Array:
     )
 
 
-def _write(path: Path, tables: Iterator[pa.Table]) -> None:
-    """One file with the columns of the first table; later tables are brought into its types."""
-    writer = None
+def _write(path: Path, tables: Iterator[pa.Table]) -> int:
+    """One file with the columns of the first table, into whose types later ones are brought; returns the rows."""
+    writer, rows = None, 0
     try:
         for table in tables:
             if writer is None:
@@ -93,6 +95,8 @@ def _write(path: Path, tables: Iterator[pa.Table]) -> None:
                     path, table.schema, compression="zstd", compression_level=19, write_statistics=False
                 )
             writer.write_table(table.cast(writer.schema))
+            rows += len(table)
     finally:
         if writer is not None:
             writer.close()
+    return rows

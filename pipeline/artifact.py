@@ -25,6 +25,20 @@ VERSION_NAME = re.compile(r"v[1-9][0-9]*")
 STALE_SECONDS = 24 * 3600
 
 
+def make_parent(out: Path) -> None:
+    """Make the parent of versions, if it is not there.
+
+    Raises:
+        StorageError: it cannot be made or is no folder.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{out} cannot be a folder for versions: {error.strerror or error}: choose another"
+        ) from error
+
+
 @contextmanager
 def new_version(out: Path) -> Iterator[Path]:
     """A folder to write a version into, already under the next free number but hidden until `publish`.
@@ -36,8 +50,8 @@ def new_version(out: Path) -> Iterator[Path]:
         StorageError: the folder cannot be written.
     """
     folder = None
+    make_parent(out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         folder = _reserve(out)
         yield folder
     except OSError as error:
@@ -95,13 +109,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArtifactError(f"{folder} is not a version: {path.name} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise ArtifactError(f"{path} is damaged ({error}): train again, or restore it") from error
-    if manifest.get("schema") != SCHEMA:
-        raise ArtifactError(f"{path}: schema {manifest.get('schema')!r}, this tier-router reads schema {SCHEMA}")
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
+        raise ArtifactError(
+            f"{path}: expected a manifest of schema {SCHEMA}, found {found!r}: train again, or restore it"
+        )
     return manifest
 
 

@@ -34,9 +34,7 @@ def assess(folder: Path, paths: Sequence[Path], step: Callable[[str], None]) -> 
         )
     step("deciding")
     outputs = served.run(served.texts(test), test.tally)
-    seen = Observed(
-        test, outputs["features"], outputs["evidence"], outputs["probabilities"].astype(float), outputs["gain"]
-    )
+    seen = Observed.of(test, outputs["features"], outputs["evidence"], outputs["probabilities"].astype(float))
     point = OperatingPoint(**manifest["operating_point"])
     step("measuring")
     terms = Terms(tuple(manifest["costs"]), manifest["objective"]["value"], int(manifest["config"]["seed"]))

@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from pipeline import heads
 from pipeline.heads import Features
 from pipeline.metrics import Reals, needs_pro
+from pipeline.router import category_weights
 from pipeline.traces import Traces
 
 LONG_PROMPT_CHARACTERS = 2000
@@ -51,7 +52,7 @@ class Baseline:
 def fit_all(traces: Traces, features: Features, seed: int) -> list[Baseline]:
     """Every learned or written baseline, fitted on these rows (both outcomes observed).
 
-    Those that learn from many columns see at most `MOST_ROWS` rows; their notes say so.
+    TF-IDF, which learns from many columns, sees at most `MOST_ROWS` rows; its note says so.
     """
     return [
         prompt_length(traces, features),
@@ -63,7 +64,7 @@ def fit_all(traces: Traces, features: Features, seed: int) -> list[Baseline]:
 
 def prompt_length(traces: Traces, features: Features) -> Baseline:
     """Two heads on the first feature alone."""
-    fitted = heads.fit(features[:, :1], traces.outcomes, 1.0)
+    fitted = heads.fit(features[:, :1], traces.outcomes, 1.0, category_weights(traces.category))
 
     def score(_: Traces, features: Features) -> Reals:
         return np.asarray(np.diff(fitted.probabilities(features[:, :1]))[:, 0])
@@ -101,9 +102,9 @@ def heuristic(traces: Traces) -> Baseline:
 
 def tfidf(traces: Traces, seed: int) -> Baseline:
     """Two logistic regressions on TF-IDF: of words and word pairs where there is text, else of single words."""
+    from_text = traces.prompts is not None
     rows = np.random.default_rng(seed).permutation(len(traces))[:MOST_ROWS]
     sample = traces.take(np.sort(rows))
-    from_text = sample.prompts is not None
     transform = _of_text(sample) if from_text else _of_words(sample)
     matrix = transform(sample)
     models = [_ridge(matrix, column) for column in sample.outcomes.T]

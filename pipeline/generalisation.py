@@ -96,9 +96,11 @@ def learning_curve(fit: Traces, test: Observed, smoothing: Smoothing, whole: Pol
     random = np.random.default_rng(seed)
     draws = [np.sort(random.permutation(len(fit))[:size]) for size in sizes for _ in range(LEARNING_SEEDS)]
 
+    asked = test.traces.take(np.arange(min(len(test.traces), MOST_ROWS)))
+
     def apgr(rows: Ints) -> float:
         fitted, _ = router.fit(fit.take(rows), smoothing)
-        return Ranking.by(fitted.gain(test.traces).astype(float), test.traces.outcomes).curve().apgr()
+        return Ranking.by(fitted.gain(asked).astype(float), asked.outcomes).curve().apgr()
 
     values = np.reshape(
         Parallel(n_jobs=THREADS, backend="threading")(delayed(apgr)(rows) for rows in draws), (-1, LEARNING_SEEDS)

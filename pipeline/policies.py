@@ -50,27 +50,28 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A part with both outcomes observed, and what the router makes of it."""
+    """A part with both outcomes observed, and what the router makes of it; `groups` are codes, int64[N]."""
 
     traces: Traces
     features: Features
     evidence: NDArray[np.float32]
     probabilities: Reals
     gain: NDArray[np.float32]
+    groups: Ints
 
-    @property
-    def groups(self) -> Ints:
-        """Codes of the groups, int64[N]."""
-        return np.asarray(pd.factorize(self.traces.group)[0])
+    @classmethod
+    def of(cls, traces: Traces, features: Features, evidence: NDArray[np.float32], probabilities: Reals) -> Observed:
+        """With the gain as the file computes it."""
+        flash, pro = probabilities.astype(np.float32).T
+        return cls(traces, features, evidence, probabilities, pro - flash, pd.factorize(traces.group)[0])
 
 
 def observe(fitted: Router, traces: Traces) -> Observed:
     """What the router makes of the traces whose outcomes are both known."""
-    known = traces.take(np.flatnonzero(traces.both_observed))
+    both = traces.both_observed
+    known = traces if both.all() else traces.take(np.flatnonzero(both))
     features, evidence = fitted.measure(known)
-    probabilities = fitted.heads.probabilities(features)
-    flash, pro = probabilities.astype(np.float32).T
-    return Observed(known, features, evidence, probabilities, pro - flash)
+    return Observed.of(known, features, evidence, fitted.heads.probabilities(features))
 
 
 def policies(

@@ -87,27 +87,37 @@ def _checked(column: Column, cells: pa.Array, places: Ints, path: Path) -> pa.Ar
         cells = cells.dictionary_decode()
     if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
         _check_utf8(column, cells, places, path)
-    if _plainly_good(column, cells):
+    if pa.types.is_null(cells.type):
         return cells.cast(column.arrow)
-    return _converted(
-        column, cells.to_pylist(maps_as_pydicts="strict" if column.name == "words" else None), places, path
-    )
+    if _plainly_good(column, cells):
+        good = cells.cast(column.arrow)
+        return pc.if_else(pc.equal(good, ""), None, good) if column.read is text else good
+    as_dictionaries = "strict" if pa.types.is_map(cells.type) else None
+    return _converted(column, cells.to_pylist(maps_as_pydicts=as_dictionaries), places, path)
 
 
 def _plainly_good(column: Column, cells: pa.Array) -> bool:
+    """Whether a column can be taken over whole, because no cell of its type could be refused."""
     kind = cells.type
-    if pa.types.is_null(kind):
-        return True
-    if column.arrow == pa.bool_():
-        return bool(pa.types.is_boolean(kind))
     if column.read is text:
         return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-    if pa.types.is_map(kind):
-        counted = pa.types.is_string(kind.key_type) and pa.types.is_integer(kind.item_type)
-        return counted and bool((pc.min(cells.items).as_py() or 1) >= 1)
-    if column.arrow == pa.int64():
-        return bool(pa.types.is_integer(kind) and (pc.min(cells).as_py() or 0) >= 0)
-    return False
+    if column.arrow == pa.bool_():
+        return bool(pa.types.is_boolean(kind))
+    if pa.types.is_map(kind) and column.name == "words":
+        return _plainly_counts(cells)
+    return column.arrow == pa.int64() and pa.types.is_integer(kind) and _within(cells, 0, 2**53 - 1)
+
+
+def _plainly_counts(cells: pa.MapArray) -> bool:
+    if not (pa.types.is_string(cells.type.key_type) and pa.types.is_integer(cells.type.item_type)):
+        return False
+    named = not pc.any(pc.equal(cells.keys, "")).as_py()
+    return named and cells.items.null_count == 0 and _within(cells.items, 1, 2**31 - 1)
+
+
+def _within(whole: pa.Array, least: int, most: int) -> bool:
+    extremes = pc.min_max(whole).as_py()
+    return extremes["min"] is None or (extremes["min"] >= least and extremes["max"] <= most)
 
 
 def _check_utf8(column: Column, cells: pa.Array, places: Ints, path: Path) -> None:
@@ -174,9 +184,10 @@ def _csv(path: Path) -> Iterator[Chunk]:
 
 
 def _row(header: list[str], cells: list[str], at: int, path: Path) -> dict[str, Cell]:
+    """The cells by name; CSV cannot tell an empty one from none."""
     if len(cells) != len(header):
         raise TraceError(f"{path}, row {at}: {len(cells)} fields where the header names {len(header)}")
-    return dict(zip(header, cells, strict=True))
+    return {name: cell or None for name, cell in zip(header, cells, strict=True)}
 
 
 def _of_rows(rows: list[tuple[int, dict[str, Cell]]], names: list[str], path: Path) -> Chunk:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from features.errors import TraceError
+from features.request import well_formed
 
 TIERS = ("flash", "pro")
 LARGEST_PROMPT_BYTES = 8_000_000
@@ -42,13 +44,15 @@ class Column:
 
 
 def text(cell: Cell) -> str | None:
+    """Text; an empty cell is as good as none."""
     if cell is None or isinstance(cell, str):
-        return cell
+        return well_formed(cell) if cell else None
     raise CellError("expected text")
 
 
 def prompt(cell: Cell) -> str | None:
-    value = text(cell)
+    """The text of a prompt, which may be empty."""
+    value = "" if cell == "" else text(cell)
     if value is None:
         return None
     if len(value) > LARGEST_PROMPT_BYTES // 4 and len(value.encode(errors="replace")) > LARGEST_PROMPT_BYTES:
@@ -64,7 +68,9 @@ def outcome(cell: Cell) -> bool | None:
         return cell
     if isinstance(cell, float) and math.isnan(cell):
         return None
-    word = cell.strip().lower() if isinstance(cell, str) else f"{cell:g}" if isinstance(cell, int | float) else "?"
+    if isinstance(cell, int | float) and cell in (0, 1):
+        return cell == 1
+    word = cell.strip().lower() if isinstance(cell, str) else "?"
     if word in ABSENT:
         return None
     if word not in TRUE | FALSE:
@@ -119,6 +125,8 @@ def tools(cell: Cell) -> str | None:
     value = json.loads(cell) if isinstance(cell, str) else cell
     if not isinstance(value, list):
         raise CellError("expected a list of tool definitions")
+    if not value:
+        return None
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -138,7 +146,7 @@ def words(cell: Cell) -> list[tuple[str, int]] | None:
 def word_of(cell: Cell) -> str:
     if not isinstance(cell, str) or not cell:
         raise CellError("expected words that are text")
-    return cell
+    return well_formed(cell)
 
 
 def at_least_one(cell: Cell) -> int:
@@ -204,6 +212,8 @@ def known_columns(names: Iterable[str], file: str) -> tuple[list[str], list[str]
         TraceError: a name that is nearly one of the schema's, or a required column that is missing.
     """
     names = list(names)
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise TraceError(f"{file}: column '{twice[0]}' stands twice: rename one, or drop it")
     known = [name for name in names if name in COLUMNS]
     unknown = [name for name in names if name not in COLUMNS]
     for name in unknown:

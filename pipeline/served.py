@@ -78,7 +78,8 @@ class Served:
             content = path.read_bytes()
         except OSError as error:
             raise ArtifactError(f"{path} cannot be read ({error.strerror}): restore it, or train again") from error
-        if hashlib.sha256(content).hexdigest() != manifest["onnx"]["router"]["sha256"]:
+        stated = manifest.get("onnx", {}).get("router", {}).get("sha256")
+        if hashlib.sha256(content).hexdigest() != stated:
             raise ArtifactError(f"{path} is not the file that its manifest describes: restore it, or train again")
         return cls(onnx.load_model_from_string(content)), manifest
 

@@ -28,7 +28,7 @@ from features.request import byte_length
 from pipeline.reading import Chunk, read
 from pipeline.schema import OUTCOME_COLUMNS, TIERS
 
-LARGEST_KEPT_TEXT_BYTES = 64_000_000
+LARGEST_KEPT_TEXT_BYTES = 16_000_000
 
 Texts = NDArray[np.object_]
 Progress = Callable[[int], None]
@@ -162,7 +162,7 @@ def figures(chunk: Chunk, encoder: Encoder, path: Path) -> dict[str, Any]:
         "prompts": np.array(prompts, dtype=object) if all_text else None,
         "text_bytes": sum(map(byte_length, prompts)) if all_text else LARGEST_KEPT_TEXT_BYTES + 1,
         "task_id": np.where(
-            pd.isna(ids := _objects(column("task_id"))), [f"{path.name}/{place}" for place in chunk.places], ids
+            pd.isna(ids := _objects(column("task_id"))), [f"{path}/{place}" for place in chunk.places], ids
         ),
         "group": _objects(column("group")),
         "category": _objects(column("category").cast(pa.string()).fill_null("")),

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from features.errors import StorageError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.models.model import ModelInfo
 
 MODEL_NAME = "tier-router"
 EXPERIMENT = "tier-router"
@@ -36,16 +40,12 @@ class Tracked:
     store: str
 
 
-def store_uri(out: Path) -> str:
-    """The tracking address: MLFLOW_TRACKING_URI, or the embedded store under `out`."""
-    return os.environ.get(ADDRESS) or f"sqlite:///{out.resolve() / 'mlflow.db'}"
-
-
 @dataclass(frozen=True, slots=True)
 class Store:
     """An open store and the experiment that trainings are runs of."""
 
     client: MlflowClient
+    uri: str
     experiment_id: str
 
 
@@ -53,30 +53,59 @@ def prepare(out: Path) -> Future[Store]:
     """Open the store in the background: loading MLflow and creating a fresh store take seconds.
 
     Args:
-        out: folder of the embedded store; not used where MLFLOW_TRACKING_URI is set.
+        out: existing folder of the embedded store; not used where MLFLOW_TRACKING_URI is set.
     """
-    pool = ThreadPoolExecutor(1, thread_name_prefix="mlflow")
-    future = pool.submit(_open, out)
-    pool.shutdown(wait=False)
+    future: Future[Store] = Future()
+    server, folder = os.environ.get(ADDRESS), out.resolve()
+
+    def work() -> None:
+        try:
+            future.set_result(_connect(server, None) if server else _open(folder))
+        except BaseException as error:  # noqa: BLE001  # whoever waits for the result gets it
+            future.set_exception(error)
+
+    # A daemon, so that an interrupted training ends at once.
+    Thread(target=work, name="mlflow", daemon=True).start()
     return future
 
 
-def _open(out: Path) -> Store:
+def _open(folder: Path) -> Store:
+    """The embedded store. A fresh one gets its name when it is whole: no interrupt leaves half of it."""
+    database = folder / "mlflow.db"
+    if not database.exists():
+        with TemporaryDirectory(prefix=".mlflow-", dir=folder) as making:
+            fresh = Path(making) / database.name
+            _connect(f"sqlite:///{fresh}", (folder / "mlartifacts").as_uri())
+            fresh.rename(database)
+    return _connect(f"sqlite:///{database}", (folder / "mlartifacts").as_uri())
+
+
+def _connect(uri: str, artifacts: str | None) -> Store:
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    from mlflow import MlflowClient, set_tracking_uri
+    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    uri = store_uri(out)
-    set_tracking_uri(uri)
-    client = MlflowClient(uri)
     try:
+        client = MlflowClient(uri)
         if (experiment := client.get_experiment_by_name(EXPERIMENT)) is not None:
-            return Store(client, experiment.experiment_id)
-        embedded = None if os.environ.get(ADDRESS) else (out.resolve() / "mlartifacts").as_uri()
-        return Store(client, client.create_experiment(EXPERIMENT, artifact_location=embedded))
+            return Store(client, uri, experiment.experiment_id)
+        return Store(client, uri, client.create_experiment(EXPERIMENT, artifact_location=artifacts))
     except (MlflowException, OSError) as error:
         raise StorageError(f"MLflow store {uri} cannot be used: {error}") from error
+
+
+@contextmanager
+def _addressed(uri: str) -> Iterator[None]:
+    """MLflow's global address, set and set back: it is an environment variable too, and would look like a user's."""
+    from mlflow import set_tracking_uri
+
+    before = os.environ.get(ADDRESS)
+    set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
 
 
 def record(store: Future[Store], folder: Path, manifest: Mapping[str, Any]) -> Tracked:
@@ -97,7 +126,7 @@ def record(store: Future[Store], folder: Path, manifest: Mapping[str, Any]) -> T
     from mlflow.exceptions import MlflowException
 
     try:
-        with mlflow.start_run(experiment_id=opened.experiment_id, run_name=folder.name) as run:
+        with _addressed(opened.uri), mlflow.start_run(experiment_id=opened.experiment_id, run_name=folder.name) as run:
             data = manifest["data"]
             mlflow.log_params({**manifest["config"], **manifest["vocabulary"], "threshold": manifest["threshold"]})
             mlflow.log_metrics(numbers(manifest))
@@ -112,24 +141,25 @@ def record(store: Future[Store], folder: Path, manifest: Mapping[str, Any]) -> T
                 artifacts={"router": str(folder / "router.onnx")},
                 pip_requirements=["numpy", "onnxruntime", "pandas"],
             )
-            return _register(opened.client, logged.model_uri, run.info.run_id)
+            return _register(opened, logged, run.info.run_id)
     except (MlflowException, OSError) as error:
         raise StorageError(f"MLflow did not take the run: {error}; the version {folder} is complete") from error
 
 
-def _register(client: MlflowClient, model_uri: str, run_id: str) -> Tracked:
+def _register(opened: Store, logged: ModelInfo, run_id: str) -> Tracked:
     from mlflow.exceptions import MlflowException
 
+    client = opened.client
     if not client.search_registered_models(f"name = '{MODEL_NAME}'"):
         client.create_registered_model(MODEL_NAME)
-    version = client.create_model_version(MODEL_NAME, model_uri, run_id)
+    version = client.create_model_version(MODEL_NAME, logged.model_uri, run_id, model_id=logged.model_id)
     try:
         client.get_model_version_by_alias(MODEL_NAME, "champion")
         alias = "challenger"
     except MlflowException:
         alias = "champion"
     client.set_registered_model_alias(MODEL_NAME, alias, version.version)
-    return Tracked(run_id, str(version.version), alias, client.tracking_uri)
+    return Tracked(run_id, str(version.version), alias, opened.uri)
 
 
 def numbers(manifest: Mapping[str, Any]) -> dict[str, float]:

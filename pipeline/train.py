@@ -66,13 +66,14 @@ def train(config: Config, step: Step = lambda _: None) -> Trained:
         StorageError: the version or the MLflow store cannot be written.
     """
     given = read(config, step)
-    store = tracking.prepare(config.out)
     step("choosing the smoothing")
     smoothing = router.choose(given.fit, config.seed)
     step("fitting")
     fitted, features = router.fit(given.fit, smoothing)
     tuned, test = policies.observe(fitted, given.tune), policies.observe(fitted, given.test)
     point = tune.operate(tuned.gain, tuned.evidence, tuned.traces.outcomes, config.min_quality)
+    artifact.make_parent(config.out)
+    store = tracking.prepare(config.out)
     terms = policies.Terms(RELATIVE_COSTS, config.min_quality, config.seed)
     findings = evaluate(given.sample, given.fit, features, fitted, tuned, test, point, terms, given.warnings, step)
     step("exporting")

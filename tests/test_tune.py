@@ -126,8 +126,8 @@ def test_rows_with_too_little_evidence_go_to_pro_at_every_gain() -> None:
     assert sends_to_pro(score, 1.5).tolist() == [True, False]
 
 
-def test_floor_is_the_first_percentile() -> None:
-    assert tune.evidence_floor(np.arange(101, dtype=np.float32)) == 1.0
+def test_floor_is_a_low_percentile() -> None:
+    assert tune.evidence_floor(np.arange(201, dtype=np.float32)) == 1.0
 
 
 @pytest.mark.parametrize(("flash", "expected"), [(0.5, 0.8), (0.9, 0.0), (0.0, 0.9)])

@@ -137,9 +137,9 @@ def test_sums_of_shards_are_the_sums_of_the_whole(sample: Sample) -> None:
 @pytest.mark.parametrize("marker", ["<word>", "<number>", "<symbol>"])
 def test_placeholder_never_enters_the_vocabulary(marker: str) -> None:
     encoder = Encoder()
-    encoder.numbers([marker, "plain"])
+    ids = encoder.numbers([marker, "plain"])
     rows = np.repeat(np.arange(20), 2)
-    bags = Bags.of_pairs(rows, np.tile([0, 1], 20), np.ones(40, np.int64), 20)
+    bags = Bags.of_pairs(rows, np.tile(ids, 20), np.ones(40, np.int64), 20)
     outcomes = np.tile([[0.0, 1.0], [1.0, 0.0]], (10, 1))
     counts = Counts(bags, outcomes, np.arange(20), encoder.lexicon)
     assert counts.vocabulary(10.0).words == ("plain",)
