@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -21,7 +22,7 @@ from features.bags import Bags, Encoder
 from features.errors import StorageError
 from features.graph import REQUEST_INPUTS
 from features.vocabulary import MINIMUM_GROUPS, word_groups
-from features.words import PLACEHOLDERS, kind_of
+from features.words import PADDING, PLACEHOLDERS, kind_of
 from pipeline.reading import Chunk, read
 from pipeline.schema import COLUMNS
 from pipeline.traces import figures, load
@@ -32,6 +33,9 @@ TEXT_COLUMNS = ("prompt", "system", "tools", "words")
 def anonymise(sources: Sequence[Path], target: Path) -> dict[str, int]:
     """Write the traces of some files as one Parquet file of figures.
 
+    Ids, groups and categories that the files give are copied; where they give none, running numbers are written,
+    because a group found by the words of its prompts would tell of the words that were replaced.
+
     Returns:
         Rows written, distinct words kept and distinct words replaced, by name.
 
@@ -41,37 +45,50 @@ def anonymise(sources: Sequence[Path], target: Path) -> dict[str, int]:
     """
     traces = load(sources)
     words = np.array(list(traces.encoder.lexicon), dtype=object)
-    groups = word_groups(traces.bags, pd.factorize(traces.group)[0], len(words))
-    kept = groups >= MINIMUM_GROUPS
+    codes, _ = pd.factorize(traces.group)
+    kept = word_groups(traces.bags, codes, len(words)) >= MINIMUM_GROUPS
     shown = np.where(kept, words, [PLACEHOLDERS[kind_of(word)] for word in words])
-    names = dict(zip(traces.task_id, traces.group, strict=True))
+    numbers = dict(zip(traces.task_id, codes.tolist(), strict=True))
     partial = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        rows = _write(partial, _tables(sources, traces.encoder, shown, names))
+        table = pa.concat_tables(_tables(sources, traces.encoder, shown, numbers), promote_options="permissive")
+        pq.write_table(table, partial, compression="zstd", compression_level=19, write_statistics=False)
         partial.replace(target)
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-    return {"rows": rows, "kept": int(kept.sum()), "replaced": int((~kept).sum())}
+    seen = words != PADDING
+    return {"rows": len(table), "kept": int((kept & seen).sum()), "replaced": int((~kept & seen).sum())}
 
 
 def _tables(
-    sources: Sequence[Path], encoder: Encoder, shown: NDArray[np.object_], names: dict[str, str]
+    sources: Sequence[Path], encoder: Encoder, shown: NDArray[np.object_], numbers: dict[str, int]
 ) -> Iterator[pa.Table]:
+    rows = 0
     for path in sources:
         for chunk in read(path):
             part = figures(chunk, encoder, path)
-            group = [names[task] for task in part["task_id"]]
-            yield _table(chunk, part, pa.array(group, pa.string()), _words(part["bags"], shown))
+            size = len(chunk.places)
+            names = {
+                "task_id": [f"task/{rows + at}" for at in range(size)],
+                "group": [f"group/{numbers[task]}" for task in part["task_id"]],
+            }
+            rows += size
+            yield _table(chunk, part, names, _words(part["bags"], shown))
 
 
-def _table(chunk: Chunk, part: dict[str, NDArray[np.generic]], group: pa.Array, words: pa.Array) -> pa.Table:
-    known = {"task_id": pa.array(part["task_id"], pa.string()), "group": group, "words": words}
+def _table(
+    chunk: Chunk, part: dict[str, NDArray[np.generic]], names: dict[str, list[str]], words: pa.Array
+) -> pa.Table:
+    size = len(chunk.places)
+    given = {name: chunk.columns.get(name, pa.nulls(size, pa.string())) for name in names}
+    named = {name: pc.coalesce(given[name], pa.array(numbered)) for name, numbered in names.items()}
     derived = {name: pa.array(part[name]) for name in REQUEST_INPUTS}
-    columns = {name: array for name, array in chunk.columns.items() if name not in TEXT_COLUMNS} | known | derived
+    kept = {name: array for name, array in chunk.columns.items() if name not in TEXT_COLUMNS}
+    columns = {**kept, **named, "words": words, **derived}
     return pa.table({name: columns[name] for name in COLUMNS if name in columns})
 
 
@@ -83,20 +100,3 @@ def _words(bags: Bags, shown: NDArray[np.object_]) -> pa.Array:
     return pa.MapArray.from_arrays(
         pa.array(starts, pa.int32()), pa.array(summed["word"], pa.string()), pa.array(summed["count"], pa.int32())
     )
-
-
-def _write(path: Path, tables: Iterator[pa.Table]) -> int:
-    """One file with the columns of the first table, into whose types later ones are brought; returns the rows."""
-    writer, rows = None, 0
-    try:
-        for table in tables:
-            if writer is None:
-                writer = pq.ParquetWriter(
-                    path, table.schema, compression="zstd", compression_level=19, write_statistics=False
-                )
-            writer.write_table(table.cast(writer.schema))
-            rows += len(table)
-    finally:
-        if writer is not None:
-            writer.close()
-    return rows

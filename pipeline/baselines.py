@@ -27,6 +27,8 @@ RAREST_TERM = 3
 MOST_TERMS = 50_000
 TFIDF_REGULARISATION = 1.0
 
+TFIDF_LABEL = "TF-IDF, two heads (ceiling)"
+
 Score = Callable[[Traces, Features], Reals]
 
 
@@ -90,11 +92,13 @@ def heuristic(traces: Traces) -> Baseline:
     def score(traces: Traces, _: Features) -> Reals:
         bags = traces.bags
         characters = bags.row_sums(lengths[bags.ids] * bags.counts)
+        if traces.prompts is not None:
+            characters = np.array([len(prompt) for prompt in traces.prompts])
         asked = bags.row_sums(asks[bags.ids])
         return ((characters > LONG_PROMPT_CHARACTERS) | (traces.tally.tool_count > 1) | (asked > 0)).astype(float)
 
     note = (
-        f"more than {LONG_PROMPT_CHARACTERS:,} characters (counted from the words), or several tools, "
+        f"more than {LONG_PROMPT_CHARACTERS:,} characters (estimated where only words are known), or several tools, "
         f"or one of: {', '.join(KEYWORDS)}"
     )
     return Baseline("heuristic", "hand-written heuristic", score, note, threshold=0.5)
@@ -106,6 +110,9 @@ def tfidf(traces: Traces, seed: int) -> Baseline:
     rows = np.random.default_rng(seed).permutation(len(traces))[:MOST_ROWS]
     sample = traces.take(np.sort(rows))
     transform = _of_text(sample) if from_text else _of_words(sample)
+    if transform is None:
+        nothing = f"no term stands in {RAREST_TERM} prompts"
+        return Baseline("tfidf", TFIDF_LABEL, lambda traces, _: np.zeros(len(traces)), nothing)
     matrix = transform(sample)
     models = [_ridge(matrix, column) for column in sample.outcomes.T]
 
@@ -116,18 +123,23 @@ def tfidf(traces: Traces, seed: int) -> Baseline:
 
     terms = "words and word pairs" if from_text else "single words, for the traces hold no text"
     note = f"of {terms}" + (f"; fitted on {MOST_ROWS:,} rows" if len(traces) > MOST_ROWS else "")
-    return Baseline("tfidf", "TF-IDF, two heads (ceiling)", score, note)
+    return Baseline("tfidf", TFIDF_LABEL, score, note)
 
 
-def _of_text(sample: Traces) -> Callable[[Traces], csr_matrix]:
+def _of_text(sample: Traces) -> Callable[[Traces], csr_matrix] | None:
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=RAREST_TERM, max_features=MOST_TERMS, sublinear_tf=True)
-    vectorizer.fit(sample.prompts)
+    try:
+        vectorizer.fit(sample.prompts)
+    except ValueError:  # scikit-learn's only word for "no term is frequent enough"
+        return None
     return lambda traces: vectorizer.transform(traces.prompts)
 
 
-def _of_words(sample: Traces) -> Callable[[Traces], csr_matrix]:
+def _of_words(sample: Traces) -> Callable[[Traces], csr_matrix] | None:
     width = len(sample.encoder.lexicon)
     kept = np.flatnonzero(np.bincount(sample.bags.ids, minlength=width) >= RAREST_TERM)
+    if not len(kept):
+        return None
     weighting = TfidfTransformer(sublinear_tf=True).fit(_matrix(sample, width)[:, kept])
     return lambda traces: weighting.transform(_matrix(traces, width)[:, kept])
 

@@ -129,7 +129,7 @@ def main() -> None:
         error.show()
         sys.exit(BAD_INPUT)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: no version was written", err=True)
+        click.echo("interrupted: nothing half-written was left", err=True)
         sys.exit(INTERRUPTED)
     except InputError as error:
         click.echo(f"error: {error}", err=True)
@@ -181,7 +181,10 @@ def _show_trained(trained: Trained) -> None:
 def _headline(policy: str, test: Mapping[str, Any]) -> str:
     if policy != "router":
         return f"\nThe cheapest choice that keeps the quality asked for is: {policy}."
-    return f"\nSends {test['pro_rate'].value:.1%} to pro and keeps {test['quality'].value:.1%} of its accuracy."
+    rate, quality = (
+        f"{each.value:.1%} [{each.low:.1%}, {each.high:.1%}]" for each in (test["pro_rate"], test["quality"])
+    )
+    return f"\nSends {rate} to pro and keeps {quality} of its accuracy."
 
 
 def _show_table(policies: Any, cost_unit: str, names: tuple[str, ...] = ()) -> None:

@@ -92,11 +92,12 @@ def learning_curve(fit: Traces, test: Observed, smoothing: Smoothing, whole: Pol
         whole: the router's policy, for the last point and its interval over test rows.
         seed: of the draws.
     """
-    sizes = [size for size in LEARNING_SIZES if size < len(fit) / 1.5]
+    sizes = [size for size in LEARNING_SIZES if size < fit.both_observed.sum() / 1.5]
     random = np.random.default_rng(seed)
-    draws = [np.sort(random.permutation(len(fit))[:size]) for size in sizes for _ in range(LEARNING_SEEDS)]
+    labelled = np.flatnonzero(fit.both_observed)
+    draws = [np.sort(random.permutation(labelled)[:size]) for size in sizes for _ in range(LEARNING_SEEDS)]
 
-    asked = test.traces.take(np.arange(min(len(test.traces), MOST_ROWS)))
+    asked = test.traces.take(random.permutation(len(test.traces))[:MOST_ROWS])
 
     def apgr(rows: Ints) -> float:
         fitted, _ = router.fit(fit.take(rows), smoothing)

@@ -61,7 +61,7 @@ def fit(features: Features, outcomes: Reals, regularisation: float, weights: Rea
 
     Args:
         features: float32[N, F].
-        outcomes: float64[N, T], 1 correct, 0 wrong, NaN not observed; every tier observed somewhere.
+        outcomes: float64[N, T], 1 correct, 0 wrong, NaN not observed; a tier never observed gets the probability 0.5.
         regularisation: C of scikit-learn, > 0; larger means weaker.
         weights: float64[N], how often each row counts; once where not given.
     """
@@ -78,10 +78,10 @@ def _head(
 ) -> LogisticRegression | DummyClassifier:
     seen = ~np.isnan(outcomes)
     scaled, outcomes, weights = scaled[seen], outcomes[seen], weights[seen]
-    if outcomes.min() == outcomes.max():
+    if not len(outcomes) or outcomes.min() == outcomes.max():
         half_a_doubt = np.array([0.0, 1.0])
         counts = np.array([weights @ (1 - outcomes), weights @ outcomes]) + 0.5
-        return DummyClassifier().fit(scaled[:1].repeat(2, axis=0), half_a_doubt, sample_weight=counts)
+        return DummyClassifier().fit(half_a_doubt[:, None], half_a_doubt, sample_weight=counts)
     model = LogisticRegression(C=regularisation, solver="newton-cholesky", tol=1e-10, max_iter=MOST_ITERATIONS)
     return model.fit(scaled, outcomes, sample_weight=weights)
 

@@ -15,8 +15,8 @@ from pipeline.traces import Traces
 
 PARTS = ("fit", "tune", "test")
 FIFTHS = ("fit", "fit", "fit", "tune", "test")
-GROUP_RULE = "int(blake2b(f'{seed}:{group}', digest_size=8)) % 5: 0-2 fit, 3 tune, 4 test"
-TIME_RULE = "time before the first cut: fit; before the second: tune; else test"
+GROUP_RULE = "8-byte BLAKE2b of '{seed}:{group}' in UTF-8, as a big-endian integer, modulo 5: 0-2 fit, 3 tune, 4 test"
+TIME_RULE = "newest time of the group before the first cut: fit; before the second: tune; else test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ def split(traces: Traces, rule: dict[str, object]) -> Parts:
     else:
         _check_times(traces)
         cuts = np.array(rule["cuts"], dtype="datetime64[us]")
-        names = np.array(PARTS, dtype=object)[np.searchsorted(cuts, traces.time, side="right")]
+        newest = pd.Series(traces.time).groupby(pd.factorize(traces.group)[0]).transform("max").to_numpy()
+        names = np.array(PARTS, dtype=object)[np.searchsorted(cuts, newest.astype("datetime64[us]"), side="right")]
     fit, tune, test = (np.flatnonzero(names == name) for name in PARTS)
     return Parts(fit, tune, test, rule)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from features.bags import Ints
+from features.errors import TargetError
 from pipeline import baselines, tune
 from pipeline.baselines import Baseline
 from pipeline.findings import Policy
@@ -30,6 +32,7 @@ from pipeline.router import THREADS, Router
 from pipeline.traces import Traces
 from pipeline.tune import OperatingPoint
 
+DIVIDED_BY_GAP = ("apgr", "cpt50", "cpt80", "pgr")
 ROUTER_LABEL = "ten features (this router)"
 
 
@@ -98,7 +101,7 @@ def policies(
     drawn = {name: Estimate(value, value, value) for name, value in expected.items()}
     return [
         *constants(test, terms),
-        replace(chance, metrics={**chance.metrics, **drawn}),
+        replace(chance, metrics=where_defined({**chance.metrics, **drawn})),
         *measured,
         oracle(test, terms),
     ]
@@ -120,14 +123,18 @@ def constants(test: Observed, terms: Terms) -> list[Policy]:
 def _constant(name: str, label: str, rate: float, test: Observed, terms: Terms, note: str = "") -> Policy:
     outcomes = test.traces.outcomes
     measure = decision_metrics(np.full(len(outcomes), rate), outcomes, terms.costs)
-    return Policy(name, label, estimates(measure, test.groups, terms.seed), note=note)
+    return Policy(name, label, where_defined(estimates(measure, test.groups, terms.seed)), note=note)
 
 
 def _rival(rival: Baseline, tuned: Observed, test: Observed, terms: Terms) -> Policy:
     threshold, scores = rival.threshold, rival.score(test.traces, test.features)
     if threshold is None:
         tuning = rival.score(tuned.traces, tuned.features)
-        threshold = tune.for_quality(tuning, tuned.traces.outcomes, 0.0, terms.quality).threshold
+        try:
+            threshold = tune.for_quality(tuning, tuned.traces.outcomes, 0.0, terms.quality).threshold
+        except TargetError:
+            unreachable = replace(rival, threshold=-np.inf, note="cannot reach the quality asked for, so always pro")
+            return _rival(unreachable, tuned, test, terms)
     return _scored(rival.name, rival.label, scores, scores >= threshold, test, terms, rival.note)
 
 
@@ -154,6 +161,12 @@ def _scored(
     outcomes = test.traces.outcomes
     ranked, decided = ranking_metrics(scores, outcomes), decision_metrics(to_pro.astype(float), outcomes, terms.costs)
     measured = estimates(lambda weight: ranked(weight) | decided(weight), test.groups, terms.seed)
-    if measured["gap"].low <= 0 <= measured["gap"].high:
-        measured |= dict.fromkeys(("apgr", "cpt50", "cpt80", "pgr"), Estimate(np.nan, np.nan, np.nan))
-    return Policy(name, label, measured, Ranking.by(scores, outcomes).curve(), note)
+    return Policy(name, label, where_defined(measured), Ranking.by(scores, outcomes).curve(), note)
+
+
+def where_defined(measured: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Metrics without those that a gap between the tiers divides, unless pro is better beyond doubt."""
+    if measured["gap"].low > 0:
+        return dict(measured)
+    undefined = Estimate(np.nan, np.nan, np.nan)
+    return {name: undefined if name in DIVIDED_BY_GAP else value for name, value in measured.items()}

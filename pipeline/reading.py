@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from features.bags import Ints
 from features.errors import TraceError
-from pipeline.schema import COLUMNS, Cell, Column, known_columns, text
+from pipeline.schema import COLUMNS, LARGEST_PROMPT_BYTES, Cell, Column, known_columns, text
 
 ROWS_AT_ONCE = 8192
 LARGEST_LINE_BYTES = 64_000_000
@@ -112,7 +112,7 @@ def _plainly_counts(cells: pa.MapArray) -> bool:
     if not (pa.types.is_string(cells.type.key_type) and pa.types.is_integer(cells.type.item_type)):
         return False
     named = not pc.any(pc.equal(cells.keys, "")).as_py()
-    return named and cells.items.null_count == 0 and _within(cells.items, 1, 2**31 - 1)
+    return named and cells.items.null_count == 0 and _within(cells.items, 1, LARGEST_PROMPT_BYTES)
 
 
 def _within(whole: pa.Array, least: int, most: int) -> bool:

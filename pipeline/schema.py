@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -23,6 +24,7 @@ from features.request import well_formed
 
 TIERS = ("flash", "pro")
 LARGEST_PROMPT_BYTES = 8_000_000
+LATEST_SECOND = 253_402_300_799  # the last of the year 9999
 
 Cell = Any
 Reader = Callable[[Cell], Cell]
@@ -110,11 +112,16 @@ def share(cell: Cell) -> float | None:
 
 def time(cell: Cell) -> datetime | None:
     """ISO 8601, or seconds since 1970 UTC; without a zone it is UTC."""
-    if cell is None or cell == "":
+    if cell is None or cell == "" or cell != cell:  # noqa: PLR0124  # NaN
         return None
+    if isinstance(cell, str):
+        with suppress(ValueError):
+            cell = float(cell)
     if isinstance(cell, int | float) and not isinstance(cell, bool):
+        if not 0 <= cell <= LATEST_SECOND:
+            raise CellError("expected ISO 8601, or seconds since 1970")
         return datetime.fromtimestamp(cell, UTC)
-    value = cell if isinstance(cell, datetime) else datetime.fromisoformat(text(cell) or "")
+    value = cell if isinstance(cell, datetime) else datetime.fromisoformat(text(str(cell)) or "")
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
@@ -151,8 +158,8 @@ def word_of(cell: Cell) -> str:
 
 def at_least_one(cell: Cell) -> int:
     value = count(cell)
-    if not value:
-        raise CellError("expected counts of 1 or more")
+    if not value or value > LARGEST_PROMPT_BYTES:
+        raise CellError(f"expected counts from 1 to {LARGEST_PROMPT_BYTES:,}")
     return value
 
 

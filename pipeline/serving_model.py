@@ -23,7 +23,9 @@ class RouterModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Open the file that was logged."""
-        self.session = onnxruntime.InferenceSession(context.artifacts["router"], providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(context.artifacts["router"], options, ["CPUExecutionProvider"])
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
         """Decide on N requests.
@@ -49,7 +51,7 @@ class RouterModel(PythonModel):
 
     @staticmethod
     def _counts(frame: pd.DataFrame, name: str) -> NDArray[np.int64]:
-        given = frame[name] if name in frame else pd.Series(DEFAULTS[name], index=frame.index)
+        given = frame[name].fillna(DEFAULTS[name]) if name in frame else pd.Series(DEFAULTS[name], index=frame.index)
         return np.asarray(given, dtype=np.int64)
 
 

@@ -76,7 +76,8 @@ def _open(folder: Path) -> Store:
         with TemporaryDirectory(prefix=".mlflow-", dir=folder) as making:
             fresh = Path(making) / database.name
             _connect(f"sqlite:///{fresh}", (folder / "mlartifacts").as_uri())
-            fresh.rename(database)
+            if not database.exists():
+                fresh.rename(database)
     return _connect(f"sqlite:///{database}", (folder / "mlartifacts").as_uri())
 
 
@@ -119,13 +120,13 @@ def record(store: Future[Store], folder: Path, manifest: Mapping[str, Any]) -> T
     Raises:
         StorageError: the store refuses; the version itself is complete.
     """
-    opened = store.result()
     import mlflow
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
     from mlflow.exceptions import MlflowException
 
     try:
+        opened = store.result()
         with _addressed(opened.uri), mlflow.start_run(experiment_id=opened.experiment_id, run_name=folder.name) as run:
             data = manifest["data"]
             mlflow.log_params({**manifest["config"], **manifest["vocabulary"], "threshold": manifest["threshold"]})

@@ -80,9 +80,7 @@ def train(config: Config, step: Step = lambda _: None) -> Trained:
     with artifact.new_version(config.out) as folder:
         on_tune = policies.router_policy(tuned, point, terms)
         known = manifest.describe(artifact.version_of(folder), config, given.data, fitted, point, on_tune, findings)
-        exported = export(
-            fitted, point, test.traces.take(np.arange(len(test.traces))[:EXPORT_ROWS]), manifest.as_metadata(known)
-        )
+        exported = export(fitted, point, _some(test.traces, config.seed), manifest.as_metadata(known))
         complete = manifest.with_files(known, exported)
         write(folder, fitted, exported, report.render(findings, complete))
         version = artifact.publish(folder, complete)
@@ -104,6 +102,10 @@ def read(config: Config, step: Step) -> Given:
     return Given(
         fit, tuning, test, generalisation.sample(traces, config.seed), manifest.data(traces, divided), warnings
     )
+
+
+def _some(traces: Traces, seed: int) -> Traces:
+    return traces.take(np.random.default_rng(seed).permutation(len(traces))[:EXPORT_ROWS])
 
 
 def write(folder: Path, fitted: Router, exported: Export, page: str) -> None:

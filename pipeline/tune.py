@@ -94,7 +94,7 @@ def for_quality(score: Reals, outcomes: Reals, floor: float, quality: float) -> 
 def threshold_between(below: float, above: float) -> float:
     """Midway between two gains, as the float32 that the file holds: above one of them and at most the other."""
     middle = np.float32((below + min(above, 1.0)) / 2)
-    return float(middle if middle > below else np.float32(min(above, 1.0)))
+    return float(middle if middle > below else np.nextafter(np.float32(below), np.float32(np.inf)))
 
 
 def sends_to_pro(score: Reals, threshold: float) -> NDArray[np.bool_]:
