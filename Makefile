@@ -15,7 +15,7 @@ help: ## list the targets
 
 .venv/installed: requirements.lock pyproject.toml
 	@"$(PYTHON)" -c '$(SUPPORTED)' || { echo "Python 3.11, 3.12 or 3.13 is needed: make setup PYTHON=/path/to/python3"; exit 1; }
-	@echo "installing into .venv: about a minute, once"
+	@echo "installing into .venv: a minute or two, once"
 	@"$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -17,7 +17,6 @@ from sklearn.linear_model import LogisticRegression
 from pipeline import heads
 from pipeline.heads import Features
 from pipeline.metrics import Reals, needs_pro
-from pipeline.router import category_weights
 from pipeline.traces import Traces
 
 LONG_PROMPT_CHARACTERS = 2000
@@ -66,7 +65,7 @@ def fit_all(traces: Traces, features: Features, seed: int) -> list[Baseline]:
 
 def prompt_length(traces: Traces, features: Features) -> Baseline:
     """Two heads on the first feature alone."""
-    fitted = heads.fit(features[:, :1], traces.outcomes, 1.0, category_weights(traces.category))
+    fitted = heads.fit(features[:, :1], traces.outcomes, 1.0)
 
     def score(_: Traces, features: Features) -> Reals:
         return np.asarray(np.diff(fitted.probabilities(features[:, :1]))[:, 0])

@@ -69,8 +69,7 @@ def _cross_validated(traces: Traces, fold: Ints, smoothing: Smoothing) -> Reals:
         inside, outside = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
         fitted, features = router.fit(traces.take(inside), smoothing)
         held_features, _ = fitted.measure(traces.take(outside))
-        weights = router.category_weights(traces.category[inside])
-        length = heads.fit(features[:, :1], traces.outcomes[inside], smoothing.regularisation, weights)
+        length = heads.fit(features[:, :1], traces.outcomes[inside], 1.0)
         both = fitted.heads.probabilities(held_features), length.probabilities(held_features[:, :1])
         return outside, np.stack([rankdata(np.diff(each)[:, 0]) / len(outside) for each in both])
 
