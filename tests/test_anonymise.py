@@ -154,3 +154,21 @@ def test_bundle_loads(project: Path) -> None:
     traces = load([project / "data" / "routellm.parquet"])
     assert (len(traces), traces.repeated, traces.ignored) == (15_361, 0, ())
     assert traces.both_observed.all()
+
+
+def test_groups_that_were_not_given_tell_nothing_of_the_words(
+    tmp_path: Path, generated: Callable[..., list[Row]], write: Write
+) -> None:
+    rows = [{name: cell for name, cell in row.items() if name not in {"group", "task_id"}} for row in generated(60)]
+    anonymise([write(tmp_path / "t.jsonl", rows)], tmp_path / "f.parquet")
+    table = pq.read_table(tmp_path / "f.parquet")
+    assert set(table["task_id"].to_pylist()) == {f"task/{at}" for at in range(60)}
+    assert all(group.removeprefix("group/").isdigit() for group in table["group"].to_pylist())
+
+
+def test_shards_of_unlike_columns_become_one_file(tmp_path: Path, write: Write) -> None:
+    rows = [{"prompt": f"word {at}", "flash_correct": 1, "pro_correct": 1} for at in range(4)]
+    first = write(tmp_path / "a.jsonl", rows)
+    second = write(tmp_path / "b.jsonl", [{**row, "flash_cost_usd": 0.5} for row in rows])
+    assert anonymise([first, second], tmp_path / "f.parquet")["rows"] == 8
+    assert pq.read_table(tmp_path / "f.parquet")["flash_cost_usd"].to_pylist() == [None] * 4 + [0.5] * 4

@@ -126,3 +126,14 @@ def test_category_folds_hold_out_whole_categories_and_none_is_empty(categories: 
     fold = category_folds(np.array(categories, dtype=object), count, 0)
     assert len({(name, int(at)) for name, at in zip(categories, fold, strict=True)}) == len(set(categories))
     assert set(fold.tolist()) == set(range(min(count, len(set(categories)))))
+
+
+def test_time_split_keeps_groups_whole(loaded: Loaded) -> None:
+    rows = [
+        {"task_id": str(at), "group": f"g{at % 7}", "time": f"2026-01-{at + 1:02}", "prompt": "x", "flash_correct": 1}
+        for at in range(28)
+    ]
+    traces = loaded(rows)
+    divided = split(traces, by_time(traces))
+    held = [set(traces.group[getattr(divided, name)]) for name in parts.PARTS]
+    assert sum(map(len, held)) == len(set(traces.group))
