@@ -43,12 +43,16 @@ def every_choice(score: NDArray[np.float64]) -> list[NDArray[np.bool_]]:
 def test_threshold_is_the_cheapest_that_keeps_the_quality(rows: Rows, share: float) -> None:
     gains, evidence, outcomes = columns(rows)
     target = share * outcomes[:, 1].mean()
-    assume(outcomes[:, 0].mean() < target)
+    if outcomes[:, 0].mean() >= target:
+        assert operate(gains, evidence, outcomes, share).policy == "always flash"
+        return
     score = scores(gains, evidence, tune.evidence_floor(evidence))
     enough = [choice.mean() for choice in every_choice(score) if accuracy(choice, outcomes) >= target - GRID]
-    assume(enough)
-    point = operate(gains, evidence, outcomes, share)
-    assert point.pro_rate == pytest.approx(min(enough))
+    if not enough:
+        with pytest.raises(TargetError):
+            operate(gains, evidence, outcomes, share)
+        return
+    assert operate(gains, evidence, outcomes, share).pro_rate == pytest.approx(min(enough))
 
 
 @given(rows_of, quality)
@@ -134,3 +138,10 @@ def test_floor_is_a_low_percentile() -> None:
 def test_random_rate_keeps_the_quality_on_average(flash: float, expected: float) -> None:
     outcomes = np.column_stack([np.arange(100) < 100 * flash, np.ones(100)]).astype(float)
     assert tune.random_rate(outcomes, 0.9) == pytest.approx(expected)
+
+
+def test_threshold_for_the_forced_alone_spares_a_gain_of_one() -> None:
+    gains, evidence = np.array([0.0, 1.0], np.float32), np.array([0.0, 1.0], np.float32)
+    point = operate(gains, evidence, np.array([[0.0, 1.0], [0.0, 0.0]]), 1.0)
+    to_pro = sends_to_pro(scores(gains, evidence, point.evidence_floor), point.threshold)
+    assert to_pro.tolist() == [True, False]
