@@ -14,7 +14,7 @@ import pytest
 WAIT_SECONDS = 120
 # Left to right: a module may import those before it, never one after it. CONTRIBUTING says why.
 ORDER = (
-    "errors", "schema", "reading", "traces", "parts", "metrics", "findings", "config", "heads", "router", "tune",
+    "errors", "schema", "reading", "traces", "parts", "metrics", "findings", "prices", "settings", "config", "heads", "router", "tune",
     "artifact", "served", "export", "baselines", "policies", "diagnosis", "generalisation", "evaluate", "manifest",
     "figures", "report", "tracking", "train", "assess", "anonymise", "route", "cli",
 )  # fmt: skip
