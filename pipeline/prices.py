@@ -7,31 +7,20 @@ model at a host, because the same model costs differently elsewhere.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from features.errors import InputError
+from pipeline.tables import Strict, loaded, nearest, validated
 
 PACKAGED = Path(__file__).with_name("prices.toml")
 MILLION = 1_000_000
@@ -39,72 +28,10 @@ DAY_MINUTES = 24 * 60
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 # 1970-01-01, day 0 of datetime64, was a Thursday.
 THURSDAY = WEEKDAYS.index("thu")
-# How like a known name an unknown one has to be to be taken for it, as a ratio of difflib.
-LIKENESS = 0.6
 
 Amounts = NDArray[np.float64]
 Times = NDArray[np.datetime64]
 Table = Mapping[str, Any]
-Model = TypeVar("Model", bound=BaseModel)
-
-
-class Strict(BaseModel):
-    """A frozen table of a TOML file; an unknown key is an error that names the nearest known one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, table: Any) -> Any:
-        known = [field.alias or name for name, field in cls.model_fields.items()]
-        for key in table if isinstance(table, Mapping) else ():
-            if key not in known:
-                context = {"key": key, "known": ", ".join(nearest(key, known) or known)}
-                raise PydanticCustomError("unknown_key", "unknown key; use {known}, or drop it", context)
-        return table
-
-
-def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """The known names that an unknown one was probably meant to be, the likeliest first; at most three."""
-    plain = {name.lower(): name for name in known}
-    return [plain[found] for found in get_close_matches(name.lower(), plain, cutoff=LIKENESS)]
-
-
-def validated(model: type[Model], table: Any, place: str) -> Model:
-    """A table of a file as a model.
-
-    Args:
-        model: what the table should be.
-        table: as `tomllib` returns it.
-        place: the file and where in it the table stands, such as "prices.toml: price 3".
-
-    Raises:
-        InputError: names the place, the key, the value and what was expected.
-    """
-    try:
-        return model.model_validate(table)
-    except ValidationError as error:
-        raise input_error(error, place) from None
-
-
-def input_error(error: ValidationError, place: str) -> InputError:
-    """The first thing that pydantic found wrong, in this project's words; see `validated`."""
-    found = error.errors()[0]
-    context = found.get("ctx", {})
-    path = [*found["loc"], *([context["key"]] if found["type"] == "unknown_key" else [])]
-    key = ".".join(str(part) for part in path) or "the table"
-    message = found["msg"].replace("Input should be", "expected").removeprefix("Value error, ")
-    if found["type"] == "unknown_key":
-        return InputError(f"{place}: {key}: {message}")
-    if found["type"] == "missing":
-        return InputError(f"{place}: {key} is missing: add it")
-    return InputError(f"{place}: {key} = {_shown(found['input'])}: {message}")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{...}"
-    return repr(value) if isinstance(value, str | bool | int | float | list | tuple) else str(value)
 
 
 def _utc(time: datetime) -> datetime:
@@ -117,6 +44,10 @@ def _moment(time: Any, info: ValidationInfo) -> datetime:
     if not isinstance(time, date):  # of which datetime is a kind
         raise ValueError("expected a date or a time without quotes, such as 2026-08-16T16:00:00Z")  # noqa: TRY004  # pydantic's way
     return _utc(time if isinstance(time, datetime) else datetime(time.year, time.month, time.day, tzinfo=UTC))
+
+
+def _day(day: Any, info: ValidationInfo) -> Any:
+    return date.fromisoformat(day) if info.mode == "json" else day
 
 
 def _zone(name: str) -> str:
@@ -146,7 +77,7 @@ def _minutes(text: str) -> tuple[int, int]:
 Usd = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
-Day = Annotated[date, Field(strict=True)]
+Day = Annotated[date, BeforeValidator(_day), Field(strict=True)]
 
 
 class PeakHours(Strict):
@@ -306,24 +237,29 @@ def _no_more_cached_than_input(total: Amounts, cached: Amounts) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """A price table: entries in any order, of which a later one wins where two begin at the same moment."""
+    """A price table: entries in any order.
+
+    Attributes:
+        entries: of two that begin at the same moment the later one wins.
+        own: a user's; from the first of a name on they alone hold for it, whatever the others say.
+    """
 
     entries: tuple[Price, ...]
+    own: tuple[Price, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every deployment and alias, sorted."""
-        return tuple(sorted({name for entry in self.entries for name in (entry.deployment, *entry.aliases)}))
+        return tuple(
+            sorted({name for entry in (*self.entries, *self.own) for name in (entry.deployment, *entry.aliases)})
+        )
 
     def __contains__(self, name: object) -> bool:
         return name in self.names
 
     def extended(self, entries: Iterable[Price]) -> Prices:
-        """This table and further entries; one of the same deployment and start takes the place of ours."""
-        added = tuple(entries)
-        replaced = {(entry.deployment, entry.start) for entry in added}
-        kept = (entry for entry in self.entries if (entry.deployment, entry.start) not in replaced)
-        return Prices((*kept, *added))
+        """This table and a user's own entries, which stand above it from their dates on."""
+        return Prices(self.entries, (*self.own, *entries))
 
     def at(self, deployment: str, time: datetime) -> Price:
         """The entry in force at a time; without a zone it is UTC.
@@ -331,16 +267,20 @@ class Prices:
         Raises:
             InputError: the table does not have the deployment, or not that early.
         """
-        of_name = [entry for entry in self.entries if deployment in (entry.deployment, *entry.aliases)]
+        moment = _utc(time)
+        tables = [
+            [entry for entry in table if deployment in (entry.deployment, *entry.aliases)]
+            for table in (self.own, self.entries)
+        ]
+        of_name = [entry for table in tables for entry in table]
         if not of_name:
             near = nearest(deployment, self.names) or self.names
             raise InputError(
                 f"price '{deployment}': the price table does not have it; nearest: {', '.join(near) or 'none'}; "
                 f"use one of these, or add a [[price]] block to the file given with --config"
             )
-        moment = _utc(time)
-        in_force = [entry for entry in of_name if entry.start <= moment]
-        if not in_force:
+        in_force = next(filter(None, ([entry for entry in table if entry.start <= moment] for table in tables)), None)
+        if in_force is None:
             first = min(entry.start for entry in of_name)
             raise InputError(
                 f"price '{deployment}' at {_said(moment)}: the price table begins at {_said(first)}; "
@@ -372,22 +312,6 @@ def usd(
 def packaged() -> Prices:
     """The table of `prices.toml`, read anew at each call."""
     return Prices(parsed(loaded(PACKAGED), PACKAGED.name))
-
-
-def loaded(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file.
-
-    Raises:
-        InputError: no such file, or not TOML: names the line.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; give the path of a TOML file") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start:,} is not UTF-8; save the file as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not TOML: {error}; mend that line") from None
 
 
 def parsed(document: Table, file: str) -> tuple[Price, ...]:

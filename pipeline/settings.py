@@ -12,17 +12,19 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from pipeline.prices import PeakHours, Price, Prices, Strict, loaded, packaged, parsed, validated
+from pipeline.prices import Name, PeakHours, Price, Prices, packaged, parsed
+from pipeline.tables import Strict, loaded, validated
 
 # What is assumed of requests without usage where neither the file nor other traces say anything.
 ASSUMED = {"tokens_per_word": 1.3, "output_tokens": 500.0, "cache_share": 0.0, "latency_s": 2.0}
 
 MINUTES_PER_HOUR = 60
+LARGEST = 1e12  # more of anything is a slip
 
-Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-AtLeastZero = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(strict=True, gt=0, le=LARGEST)]
+AtLeastZero = Annotated[float, Field(strict=True, ge=0, le=LARGEST)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
 
 
 class Tier(Strict):
@@ -35,12 +37,13 @@ class Tier(Strict):
         output_tokens: > 0, mean of a request without usage, reasoning included.
         cache_share: in [0, 1], share of the input tokens that the cache serves, for requests without usage.
         latency_s: >= 0, mean seconds of a request without a latency.
-        attempts: >= 1, most attempts until an answer is accepted.
+        attempts: >= 1, most attempts until an answer is accepted. They cost, and people pay for fewer wrong answers;
+            quality and certificate count first answers.
         retry_success: in [0, 1], share of wrong answers that another attempt puts right; None: the tier's accuracy.
     """
 
-    price: str | None = None
-    model: str | None = None
+    price: Name | None = None
+    model: Name | None = None
     tokens_per_word: Positive | None = None
     output_tokens: Positive | None = None
     cache_share: Share | None = None

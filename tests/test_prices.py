@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import InputError
-from pipeline.prices import PACKAGED, Price, Prices, loaded, nearest, packaged, parsed, usd, validated
+from pipeline.prices import PACKAGED, Price, Prices, packaged, parsed, usd
+from pipeline.tables import loaded, nearest, validated
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 OFFICE = {"zone": "UTC", "days": ["mon"], "hours": ["09:00-12:00"]}
@@ -108,11 +109,12 @@ def test_table_contains_deployments_and_aliases_only() -> None:
     assert "older" not in table
 
 
-def test_extending_replaces_the_same_start_and_joins_others() -> None:
-    table = Prices((price(), price("other")))
-    extended = table.extended([price(input=7.0), price(start=date(2026, 3, 1), input=8.0)])
-    assert [extended.at("host/model", utc(2026, month, 1)).input for month in (1, 3)] == [7.0, 8.0]
-    assert len(extended.entries) == 3
+def test_own_entries_stand_above_the_others_from_their_first_on() -> None:
+    table = Prices((price(), price(start=date(2026, 6, 1), input=9.0), price("other")))
+    extended = table.extended([price(start=date(2026, 2, 1), input=7.0), price(start=date(2026, 3, 1), input=8.0)])
+    asked = {month: extended.at("host/model", utc(2026, month, 1)).input for month in (1, 2, 3, 6)}
+    assert asked == {1: 1.0, 2: 7.0, 3: 8.0, 6: 8.0}
+    assert extended.at("other", utc(2026, 6, 1)).input == 1.0
     assert table.at("host/model", utc(2026, 3, 1)).input == 1.0
 
 
@@ -341,7 +343,7 @@ def test_unknown_key_of_peak_is_named_by_its_path() -> None:
         ({"aliases": "old"}, "aliases = 'old': expected a valid tuple"),
         ({"start": "2026-01-01"}, "from = '2026-01-01': expected a date or a time without quotes, such as 2026-08-16T"),
         ({"start": 5}, "from = 5: expected a date or a time without quotes"),
-        ({"peak": 2.0}, "peak = 2.0: expected a valid dictionary"),
+        ({"peak": 2.0}, "peak = 2.0: expected a table"),
         ({"peak": {"input": 1.0, "output": 1.0}}, "peak.when is missing: add it"),
     ],
 )
@@ -413,7 +415,7 @@ def test_table_in_single_brackets_is_refused() -> None:
 
 
 def test_block_that_is_no_table_is_refused() -> None:
-    with pytest.raises(InputError, match=r"my.toml: price 1: the table = 5: expected a valid dictionary"):
+    with pytest.raises(InputError, match=r"my.toml: price 1: the table = 5: expected a table"):
         parsed({"price": [5]}, "my.toml")
 
 

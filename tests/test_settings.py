@@ -155,9 +155,7 @@ def test_printed_settings_are_plain_json_of_every_key(tmp_path: Path) -> None:
         "",
         EVERYTHING,
         EVERYTHING + PRICE,
-        pytest.param(
-            PEAK, marks=pytest.mark.xfail(strict=True, reason="settings.py: dates of `except` do not come back")
-        ),
+        PEAK,
     ],
     ids=["none", "keys", "price", "peak"],
 )
@@ -180,7 +178,7 @@ def test_settings_cannot_be_changed() -> None:
         ("[tiers.flash]\ncache_share = nan", "tiers.flash.cache_share = nan: expected a finite number"),
         ("[tiers.pro]\nretry_success = -0.1", "tiers.pro.retry_success = -0.1: expected greater than or equal to 0"),
         ("[tiers.pro]\ntokens_per_word = 0", "tiers.pro.tokens_per_word = 0: expected greater than 0"),
-        ("[tiers.pro]\noutput_tokens = inf", "tiers.pro.output_tokens = inf: expected a finite number"),
+        ("[tiers.pro]\noutput_tokens = inf", "tiers.pro.output_tokens = inf: expected less than or equal to"),
         ("[tiers.pro]\nlatency_s = '2 s'", "tiers.pro.latency_s = '2 s': expected a valid number"),
         ("[tiers.pro]\nattempts = 0", "tiers.pro.attempts = 0: expected greater than or equal to 1"),
         ("[tiers.pro]\nattempts = 1.5", "tiers.pro.attempts = 1.5: expected a valid integer"),
@@ -189,13 +187,13 @@ def test_settings_cannot_be_changed() -> None:
         ("[delivery]\nescalation_rate = 12", "delivery.escalation_rate = 12: expected less than or equal to 1"),
         ("[delivery]\nhourly_wage_usd = -1", "delivery.hourly_wage_usd = -1: expected greater than or equal to 0"),
         ("[delivery]\nrequests_per_month = 0", "delivery.requests_per_month = 0: expected greater than or equal to 1"),
-        ("delivery = 5", "delivery = 5: expected a valid dictionary"),
+        ("delivery = 5", "delivery = 5: expected a table"),
         ("[tiers.flash]\ncached_share = 0.5", "tiers.flash.cached_share: unknown key; use cache_share"),
         ("[tiers.flahs]\ncache_share = 0.5", "tiers.flahs: unknown key; use flash, or drop it"),
         ("[delivry]\n", "delivry: unknown key; use delivery, or drop it"),
         ("[[prices]]\n", "prices: unknown key; use price, or drop it"),
         ("[peak_hours.noon]\nzone = 'UTC'\ndays = ['mon']", "peak_hours.noon.hours is missing: add it"),
-        ("peak_hours = 5", "peak_hours = 5: expected a valid dictionary"),
+        ("peak_hours = 5", "peak_hours = 5: expected a table"),
         (
             PRICE.replace("0.1", "-1"),
             "price 1 (own/flash, 2026-01-01): input = -1: expected greater than or equal to 0",
