@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from features.bags import Ints
 from features.errors import TraceError
-from pipeline.schema import COLUMNS, LARGEST_PROMPT_BYTES, Cell, Column, known_columns, text
+from pipeline.schema import COLUMNS, LARGEST_PROMPT_BYTES, Cell, Column, attempts, known_columns, text
 
 ROWS_AT_ONCE = 8192
 LARGEST_LINE_BYTES = 64_000_000
@@ -105,7 +105,11 @@ def _plainly_good(column: Column, cells: pa.Array) -> bool:
         return bool(pa.types.is_boolean(kind))
     if pa.types.is_map(kind) and column.name == "words":
         return _plainly_counts(cells)
-    return column.arrow == pa.int64() and pa.types.is_integer(kind) and _within(cells, 0, 2**53 - 1)
+    return (
+        column.arrow == pa.int64()
+        and pa.types.is_integer(kind)
+        and _within(cells, int(column.read is attempts), 2**53 - 1)
+    )
 
 
 def _plainly_counts(cells: pa.MapArray) -> bool:

@@ -102,6 +102,14 @@ def count(cell: Cell) -> int | None:
     return int(value)
 
 
+def attempts(cell: Cell) -> int | None:
+    """A whole number >= 1."""
+    value = count(cell)
+    if value == 0:
+        raise CellError("expected 1 or more, for an answer takes an attempt")
+    return value
+
+
 def share(cell: Cell) -> float | None:
     """A number between 0 and 1."""
     value = number(cell)
@@ -196,7 +204,7 @@ TIER_COLUMNS = (
     Column("reasoning_tokens", WHOLE, count),
     Column("latency_s", REAL, number),
     Column("cost_usd", REAL, number),
-    Column("attempts", WHOLE, count),
+    Column("attempts", WHOLE, attempts),
     Column("confidence", REAL, share),
     Column("label_source", TEXT, text),
 )

@@ -27,6 +27,8 @@ from features.measure import Tally, word_counts
 from features.request import byte_length
 from pipeline.reading import Chunk, read
 from pipeline.schema import OUTCOME_COLUMNS, TIERS
+from pipeline.usage import COLUMNS as USAGE_COLUMNS
+from pipeline.usage import PARTS_OF, Usage
 
 LARGEST_KEPT_TEXT_BYTES = 16_000_000
 
@@ -44,6 +46,7 @@ class Traces:
         bags: words of the prompts, numbered by `encoder.lexicon`.
         tally: counts of the prompts' words and of the rest of the requests.
         outcomes: float64[N, 2] for flash and pro: 1 correct, 0 wrong, NaN not observed.
+        usage: what the answers took.
         prompts: the texts, or None where they were not given or are too large to keep.
         models: the model that answered most often, per tier; "" where no trace names one.
         encoder: the numbering of the words.
@@ -60,6 +63,7 @@ class Traces:
     bags: Bags
     tally: Tally
     outcomes: NDArray[np.float64]
+    usage: Usage
     prompts: Texts | None
     models: dict[str, str]
     encoder: Encoder
@@ -75,7 +79,8 @@ class Traces:
         """The traces of some rows, in that order."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         taken = {name: value[rows] for name, value in values.items() if isinstance(value, np.ndarray)}
-        return Traces(**{**values, **taken, "bags": self.bags.take(rows), "tally": self.tally.take(rows)})
+        parts = {name: getattr(self, name).take(rows) for name in ("bags", "tally", "usage")}
+        return Traces(**{**values, **taken, **parts})
 
     @property
     def both_observed(self) -> NDArray[np.bool_]:
@@ -112,10 +117,12 @@ def load(paths: Sequence[Path], progress: Progress = lambda _: None) -> Traces:
     arrays = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
     arrays["group"] = np.where(pd.isna(arrays["group"]), _same_words(bags, encoder), arrays["group"])
     requests = {name: arrays.pop(name) for name in REQUEST_INPUTS}
+    usage = Usage(**{name: arrays.pop(name) for name in USAGE_COLUMNS})
     traces = Traces(
         **arrays,
         bags=bags,
         tally=Tally(**word_counts(bags, encoder), **requests),
+        usage=usage,
         prompts=None if any(text is None for text in texts) else np.concatenate(texts),
         models=models,
         encoder=encoder,
@@ -149,6 +156,7 @@ def figures(chunk: Chunk, encoder: Encoder, path: Path) -> dict[str, Any]:
 
     prompts = column("prompt").to_pylist()
     _check_complete(prompts, chunk, path)
+    _check_parts(chunk, path)
     system, tools = ([text or "" for text in column(name).to_pylist()] for name in ("system", "tools"))
     derived = {
         "context_bytes": [byte_length(a) + byte_length(b) for a, b in zip(system, tools, strict=True)],
@@ -169,6 +177,7 @@ def figures(chunk: Chunk, encoder: Encoder, path: Path) -> dict[str, Any]:
         "time": column("time").cast(pa.timestamp("us")).to_numpy(zero_copy_only=False).astype("datetime64[us]"),
         **{name: _filled(column(name), values) for name, values in derived.items()},
         "outcomes": np.stack([_rates(column(name)) for name in OUTCOME_COLUMNS], 1),
+        **{name: _amounts(name, chunk) for name in USAGE_COLUMNS},
         **{f"{tier}_model": column(f"{tier}_model").value_counts().to_pylist() for tier in TIERS},
         "ignored": chunk.unknown,
     }
@@ -190,6 +199,28 @@ def _check_complete(prompts: list[str | None], chunk: Chunk, path: Path) -> None
         raise TraceError(
             f"{path}, row {place}, fields {' and '.join(OUTCOME_COLUMNS)}: no outcome of either tier: drop the row"
         )
+
+
+def _check_parts(chunk: Chunk, path: Path) -> None:
+    """Some providers count cached or reasoning tokens beside the others; here they are counted among them."""
+    for tier in TIERS:
+        for part, whole in PARTS_OF.items():
+            names = f"{tier}_{part}", f"{tier}_{whole}"
+            if not set(names) <= set(chunk.columns):
+                continue
+            some, all_of_them = (_rates(chunk.columns[name]) for name in names)
+            if (too_many := np.flatnonzero(some > all_of_them)).size:
+                at = too_many[0]
+                raise TraceError(
+                    f"{path}, row {chunk.places[at]}, field '{names[0]}': {some[at]:.0f} are more than the "
+                    f"{all_of_them[at]:.0f} of '{names[1]}', which counts them too: add them to it"
+                )
+
+
+def _amounts(name: str, chunk: Chunk) -> NDArray[np.float32]:
+    absent = pa.nulls(len(chunk.places))
+    columns = [chunk.columns.get(f"{tier}_{name}", absent) for tier in TIERS]
+    return np.stack([_rates(column) for column in columns], 1).astype(np.float32)
 
 
 def _bags(prompts: list[str | None], chunk: Chunk, encoder: Encoder, path: Path) -> Bags:
