@@ -1,4 +1,4 @@
-"""Runs, models and aliases in MLflow. The one module that knows it.
+"""Runs, models and aliases in MLflow. The one module that knows it, run by a `recorder` in a process of its own.
 
 Without MLFLOW_TRACKING_URI everything is kept in an embedded store: `mlflow.db` and `mlartifacts/` beside the
 versions. The logged model is a small pyfunc around `router.onnx`, because MLflow's ONNX flavour hands a data
@@ -10,15 +10,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from features.errors import StorageError
+from pipeline.artifact import read_manifest
+from pipeline.recorder import Tracked, serve
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,16 +31,6 @@ SERVING_MODEL = Path(__file__).with_name("serving_model.py")
 
 
 @dataclass(frozen=True, slots=True)
-class Tracked:
-    """Where a run went: its id, the model version, the alias it was given, and the store's address."""
-
-    run_id: str
-    model_version: str
-    alias: str
-    store: str
-
-
-@dataclass(frozen=True, slots=True)
 class Store:
     """An open store and the experiment that trainings are runs of."""
 
@@ -49,24 +39,17 @@ class Store:
     experiment_id: str
 
 
-def prepare(out: Path) -> Future[Store]:
-    """Open the store in the background: loading MLflow and creating a fresh store take seconds.
+def prepare(out: Path) -> Store:
+    """Open the store, which takes seconds where it is fresh.
 
     Args:
         out: existing folder of the embedded store; not used where MLFLOW_TRACKING_URI is set.
+
+    Raises:
+        StorageError: it cannot be used.
     """
-    future: Future[Store] = Future()
-    server, folder = os.environ.get(ADDRESS), out.resolve()
-
-    def work() -> None:
-        try:
-            future.set_result(_connect(server, None) if server else _open(folder))
-        except BaseException as error:  # noqa: BLE001  # whoever waits for the result gets it
-            future.set_exception(error)
-
-    # A daemon, so that an interrupted training ends at once.
-    Thread(target=work, name="mlflow", daemon=True).start()
-    return future
+    server = os.environ.get(ADDRESS)
+    return _connect(server, None) if server else _open(out.resolve())
 
 
 def _open(folder: Path) -> Store:
@@ -109,13 +92,12 @@ def _addressed(uri: str) -> Iterator[None]:
         set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
 
 
-def record(store: Future[Store], folder: Path, manifest: Mapping[str, Any]) -> Tracked:
+def record(opened: Store, folder: Path) -> Tracked:
     """Log a training as a run with its artifact, and register it: the first becomes champion, later ones challenger.
 
     Args:
-        store: from `prepare`.
+        opened: from `prepare`.
         folder: the version, complete.
-        manifest: its manifest.
 
     Raises:
         StorageError: the store refuses; the version itself is complete.
@@ -125,12 +107,11 @@ def record(store: Future[Store], folder: Path, manifest: Mapping[str, Any]) -> T
     from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
     from mlflow.exceptions import MlflowException
 
+    manifest = read_manifest(folder)
     try:
-        opened = store.result()
         with _addressed(opened.uri), mlflow.start_run(experiment_id=opened.experiment_id, run_name=folder.name) as run:
-            data = manifest["data"]
+            data = manifest.get("retuned_on", manifest["data"])
             mlflow.log_params({**manifest["config"], **manifest["vocabulary"], "threshold": manifest["threshold"]})
-            mlflow.log_metrics(numbers(manifest))
             source = LocalArtifactDatasetSource(data["source"])
             dataset = MetaDataset(source, data["source"], data["sha256"][:36])  # type: ignore[abstract]  # it has one
             mlflow.log_input(dataset, "training")
@@ -142,9 +123,11 @@ def record(store: Future[Store], folder: Path, manifest: Mapping[str, Any]) -> T
                 artifacts={"router": str(folder / "router.onnx")},
                 pip_requirements=["numpy", "onnxruntime", "pandas"],
             )
+            # After the model, which would else copy what the run has so far one by one.
+            mlflow.log_metrics(numbers(manifest), model_id=logged.model_id)
             return _register(opened, logged, run.info.run_id)
     except (MlflowException, OSError) as error:
-        raise StorageError(f"MLflow did not take the run: {error}; the version {folder} is complete") from error
+        raise StorageError(f"MLflow did not take the run: {error}") from error
 
 
 def _register(opened: Store, logged: ModelInfo, run_id: str) -> Tracked:
@@ -174,3 +157,7 @@ def numbers(manifest: Mapping[str, Any]) -> dict[str, float]:
         for end, value in estimate.items()
         if value is not None
     }
+
+
+if __name__ == "__main__":
+    serve(prepare, record)

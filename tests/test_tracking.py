@@ -28,8 +28,7 @@ import json, sys
 from pathlib import Path
 from pipeline import tracking
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
-manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-found = tracking.record(tracking.prepare(out), folder, manifest)
+found = tracking.record(tracking.prepare(out), folder)
 print(json.dumps([found.run_id, found.alias, found.store]))
 """
 ASK = """
@@ -99,14 +98,14 @@ def test_champion_takes_a_list_of_prompts(trained: Any, embedded: dict[str, Any]
 
 def test_run_keeps_parameters_metrics_digest_and_files(trained: Any, embedded: dict[str, Any]) -> None:
     manifest = trained.manifest
-    assert embedded["params"]["min_quality"] == "0.98"
+    assert embedded["params"]["objective"] == str({"name": "min_quality", "value": 0.98})
     assert float(embedded["params"]["threshold"]) == manifest["threshold"]
     assert embedded["metrics"]["test_apgr"] == manifest["metrics"]["test"]["apgr"]["value"]
     assert embedded["metrics"]["tune_accuracy_low"] == manifest["metrics"]["tune"]["accuracy"]["low"]
     assert embedded["tags"]["data.sha256"] == manifest["data"]["sha256"]
     assert embedded["digests"] == [manifest["data"]["sha256"][:36]]
     names = {Path(name).name for name in embedded["files"]}
-    assert names == {"router.onnx", "scorer.onnx", "router.joblib", "manifest.json", "report.html"}
+    assert names == {"router.onnx", "scorer.onnx", "router.joblib", "manifest.json", "report.html", "held_out.parquet"}
 
 
 def test_embedded_store_lives_under_out(trained: Any, embedded: dict[str, Any]) -> None:
@@ -120,7 +119,7 @@ def test_training_leaves_nothing_outside_out(trained: Any) -> None:
 def test_second_folder_in_one_process_gets_a_store_of_its_own(tmp_path: Path, python: Run) -> None:
     script = (
         "import json, sys\nfrom pathlib import Path\nfrom pipeline import tracking\n"
-        "for folder in sys.argv[1:]:\n    tracking.prepare(Path(folder)).result()\n"
+        "for folder in sys.argv[1:]:\n    tracking.prepare(Path(folder))\n"
         "print(json.dumps([(Path(folder) / 'mlflow.db').exists() for folder in sys.argv[1:]]))"
     )
     (tmp_path / "one").mkdir()
