@@ -83,16 +83,30 @@ class Vocabulary:
 
     def sums(self, bags: Bags, lexicon: Mapping[str, int]) -> VocabularySums:
         """What the bags' known words add up to; `lexicon` is the one that numbers the bags."""
-        size = len(self.words)
-        ids = [(lexicon[word], row) for row, word in enumerate(self.words) if word in lexicon]
-        row_of = np.full(len(lexicon), size)
-        row_of[[number for number, _ in ids]] = [row for _, row in ids]
-        weights = np.vstack([self.weights, np.zeros((1, self.weights.shape[1]), np.int32)])
-        parts = []
-        for _, part in bags.slices():
-            rows = row_of[part.ids]
-            parts.append(VocabularySums.of_pairs(part, rows < size, weights[rows]))
-        return VocabularySums.concatenate(parts)
+        return sums(self.words, self.weights, bags, lexicon)
+
+
+def sums(
+    words: Sequence[str], weights: NDArray[np.int32], bags: Bags, lexicon: Mapping[str, int]
+) -> VocabularySums:  # fmt: skip
+    """What the known words of bags add up to.
+
+    Args:
+        words: V known words.
+        weights: int32[V, T], theirs, in units of 2**-12.
+        bags: of N prompts.
+        lexicon: numbers the words of the bags.
+    """
+    size = len(words)
+    ids = [(lexicon[word], row) for row, word in enumerate(words) if word in lexicon]
+    row_of = np.full(len(lexicon), size)
+    row_of[[number for number, _ in ids]] = [row for _, row in ids]
+    weights = np.vstack([weights, np.zeros((1, weights.shape[1]), np.int32)])
+    parts = []
+    for _, part in bags.slices():
+        rows = row_of[part.ids]
+        parts.append(VocabularySums.of_pairs(part, rows < size, weights[rows]))
+    return VocabularySums.concatenate(parts)
 
 
 class Counts:

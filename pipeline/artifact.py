@@ -1,11 +1,12 @@
 """Version folders: written whole or not at all, the manifest last.
 
-Manifest schema 1. A new key may be added at any time; a key that changes its meaning raises `SCHEMA`, and
-readers refuse a schema they do not know.
+Manifest schema 2 (1 knew relative costs only). A new key may be added at any time; a key that changes its
+meaning raises `SCHEMA`, and readers refuse a schema they do not know.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -18,8 +19,20 @@ from typing import Any
 
 from features.errors import ArtifactError, StorageError
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
+NEEDED = (
+    "version",
+    "threshold",
+    "operating_point",
+    "tariff",
+    "costs",
+    "data",
+    "held_out",
+    "onnx",
+    "config",
+    "warnings",
+)
 PARTIAL = ".partial-"
 VERSION_NAME = re.compile(r"v[1-9][0-9]*")
 STALE_SECONDS = 24 * 3600
@@ -120,6 +133,39 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path}: expected a manifest of schema {SCHEMA}, found {found!r}: train again, or restore it"
         )
     return manifest
+
+
+def read_whole(folder: Path) -> dict[str, Any]:
+    """The manifest of a version, with all that a version is opened by.
+
+    Raises:
+        ArtifactError: as `read_manifest`, or a part is missing.
+    """
+    manifest = read_manifest(folder)
+    if missing := [name for name in NEEDED if name not in manifest]:
+        raise ArtifactError(f"{folder / MANIFEST} is damaged ('{missing[0]}' is missing): train again, or restore it")
+    return manifest
+
+
+def verified(folder: Path, name: str, stated: Mapping[str, Any]) -> bytes:
+    """The content of a file of a version.
+
+    Args:
+        folder: of the version.
+        name: of the file.
+        stated: what the manifest says of it; its digest is checked.
+
+    Raises:
+        ArtifactError: it cannot be read, or is not the file that the manifest describes.
+    """
+    path = folder / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read ({error.strerror}): restore it, or train again") from error
+    if hashlib.sha256(content).hexdigest() != stated.get("sha256"):
+        raise ArtifactError(f"{path} is not the file that its manifest describes: restore it, or train again")
+    return content
 
 
 def _flush(path: Path) -> None:

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from features.errors import LearningError
-from pipeline import parts
+from pipeline import costs, held_out, parts
+from pipeline.costs import Costs
 from pipeline.findings import Policy
-from pipeline.policies import Observed, Terms, served_policies
+from pipeline.manifest import other_models
+from pipeline.observed import observed
+from pipeline.policies import served_policies
+from pipeline.sample import Sample
 from pipeline.served import Served
+from pipeline.settings import Settings
 from pipeline.traces import load
 from pipeline.tune import OperatingPoint
 
 
-def assess(folder: Path, paths: Sequence[Path], step: Callable[[str], None]) -> tuple[list[Policy], dict[str, Any]]:
-    """The version beside the constants and the oracle; returns the policies and the version's manifest.
+def assess(
+    folder: Path, paths: Sequence[Path], settings: Settings, at: datetime, step: Callable[[str], None]
+) -> tuple[list[Policy], Costs, list[str]]:
+    """The version beside the constants and the oracle; returns the policies, what the rows cost, and warnings.
+
+    Args:
+        folder: of the version.
+        paths: files of traces.
+        settings: prices and what else counts.
+        at: moment whose prices apply.
+        step: called with the name of each step.
 
     Raises:
         ArtifactError: the folder is not a whole version.
@@ -34,8 +48,13 @@ def assess(folder: Path, paths: Sequence[Path], step: Callable[[str], None]) -> 
         )
     step("deciding")
     outputs = served.run(served.texts(test), test.tally)
-    seen = Observed.of(test, outputs["features"], outputs["evidence"], outputs["probabilities"].astype(float))
     point = OperatingPoint(**manifest["operating_point"])
     step("measuring")
-    terms = Terms(tuple(manifest["costs"]), manifest["objective"]["value"], int(manifest["config"]["seed"]))
-    return served_policies(seen, point, terms), manifest
+    seed = int(manifest["config"]["seed"])
+    seen = observed(test, outputs["features"], outputs["evidence"], outputs["probabilities"].astype(float), seed)
+    known = held_out.read(folder, manifest["held_out"]).tune  # so that costs are what the version says, where estimated
+    trained = manifest["data"]["models"]
+    models = {tier: name or trained[tier] for tier, name in traces.models.items()}
+    tariff = costs.learn(settings, models, known, at)
+    sample = Sample(seen, tariff.costs(seen), seed)
+    return served_policies(sample, point), sample.costs, other_models(manifest["data"], models)

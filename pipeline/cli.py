@@ -16,6 +16,7 @@ import click
 from features.errors import InputError, RequestError, TierRouterError
 
 if TYPE_CHECKING:
+    from pipeline.sibling import Retuned
     from pipeline.train import Trained
 
 BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
@@ -32,29 +33,63 @@ def commands() -> None:
     """
 
 
-@commands.command()
-@click.option(
-    "--traces",
-    type=FILE,
-    multiple=True,
-    help="Parquet, JSONL or CSV; give it again for more shards. [default: the bundle]",
+TRACES = click.option(
+    "--traces", type=FILE, multiple=True, help="Parquet, JSONL or CSV; give it again for more shards."
 )
+SETTINGS = click.option(
+    "--config", "config_file", type=FILE, help="TOML file with prices of the tiers and what a wrong answer costs."
+)
+AT = click.option(
+    "--at", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="Day (UTC) whose prices apply. [default: now]"
+)
+OBJECTIVES = (
+    click.option("--min-quality", type=float, help="Share of always-pro's accuracy to keep at least cost, as 0.98."),
+    click.option("--max-cost", type=float, help="USD per 1,000 requests to stay within at best accuracy."),
+    click.option("--total-cost", is_flag=True, help="Least total delivery cost: calls, retries, people, waiting."),
+    click.option("--pro-rate", type=float, help="Share of the requests that may go to pro, at best accuracy."),
+)
+GUARANTEES = (
+    click.option(
+        "--certify/--no-certify",
+        default=None,
+        help="Serve only what is certified: always-pro where nothing is, if the objective allows it.",
+    ),
+    click.option(
+        "--max-loss", type=float, help="Claim to certify: accuracy lost to always-pro, as 0.016. [default: the quality]"
+    ),
+    click.option("--confidence-level", type=float, help="Of the certificate. [default: 0.95]"),
+)
+
+
+def _aim_options(command: Any) -> Any:
+    for option in reversed((*OBJECTIVES, *GUARANTEES, SETTINGS, AT)):
+        command = option(command)
+    return command
+
+
+@commands.command()
+@TRACES
 @click.option(
     "--out", type=FILE, default=Path("models"), show_default=True, help="Parent of versions and of the MLflow store."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of parts, folds and resampling.")
 @click.option(
-    "--min-quality", type=float, default=0.98, show_default=True, help="Share of always-pro's accuracy to keep."
-)
-@click.option(
     "--split", type=click.Choice(["group", "time"]), default="group", show_default=True, help="How parts are made."
 )
+@_aim_options
 @AS_JSON
-def train(traces: tuple[Path, ...], out: Path, seed: int, min_quality: float, split: str, as_json: bool) -> None:
-    """Train a router, and write, track and register it as a new version."""
+def train(
+    traces: tuple[Path, ...], out: Path, seed: int, split: str, config_file: Path | None, as_json: bool, **given: Any
+) -> None:
+    """Train a router on --traces (default: the bundle), and write, track and register it as a new version.
+
+    The threshold is for one objective; --min-quality 0.98 where none is given.
+    """
+    from pipeline import settings
     from pipeline.config import BUNDLE, Config
 
-    config = Config(traces=traces or (BUNDLE,), out=out, seed=seed, min_quality=min_quality, split=split)
+    aim = _aim(given)
+    config = Config(traces or (BUNDLE,), out, seed, split, aim, settings.read(config_file))
     with _steps() as step:
         from threadpoolctl import threadpool_limits
 
@@ -62,43 +97,148 @@ def train(traces: tuple[Path, ...], out: Path, seed: int, min_quality: float, sp
 
         with threadpool_limits(1):  # the work is split over threads already
             trained = run(config, step)
-    if as_json:
-        click.echo(json.dumps(_summary(trained), indent=2))
-    else:
-        _show_trained(trained)
+    _show_version(trained, as_json)
 
 
 @commands.command()
 @click.argument("artifact", type=FILE)
-@click.option(
-    "--traces", type=FILE, multiple=True, required=True, help="Parquet, JSONL or CSV; give it again for more shards."
-)
+@TRACES
+@_aim_options
 @AS_JSON
-def evaluate(artifact: Path, traces: tuple[Path, ...], as_json: bool) -> None:
-    """Measure a version on the test part of some traces, by the split that its manifest states."""
+def tune(artifact: Path, traces: tuple[Path, ...], config_file: Path | None, as_json: bool, **given: Any) -> None:
+    """Choose the threshold of a version anew, and write the version's sibling with it: no coefficient changes.
+
+    On the rows that the version was tuned on, or on the tune part of --traces. What is not given is as the version was
+    tuned before, so without options today's prices are applied.
+    """
+    from pipeline.artifact import read_whole
+    from pipeline.recorder import recorder
+
+    read_whole(artifact)  # complains before anything is started
+    with _steps() as step, recorder(artifact.resolve().parent) as tracked:
+        from pipeline import settings, sibling
+
+        aim, standing = sibling.standing(artifact)
+        chosen = standing if config_file is None else settings.read(config_file)
+        retuned = sibling.retune(artifact, traces, _aim(given, aim), chosen, tracked, step)
+    _show_version(retuned, as_json)
+
+
+def _aim(given: dict[str, Any], standing: Any = None) -> Any:
+    """The options as an aim; what is not given is as it stands. Not more than one objective."""
+    from dataclasses import replace
+    from datetime import UTC
+
+    from pipeline.config import Aim
+    from pipeline.objective import Objective
+
+    asked = {name: value for name, value in given.items() if value is not None and value is not False}
+    named = [name for name in ("min_quality", "max_cost", "total_cost", "pro_rate") if name in asked]
+    if len(named) > 1:
+        flags = " and ".join("--" + name.replace("_", "-") for name in named)
+        raise click.UsageError(f"{flags} exclude each other: give one objective")
+    changes = {name: given[name] for name in ("max_loss", "confidence_level", "certify") if given.get(name) is not None}
+    if named:
+        changes.setdefault("max_loss", None)  # a claim of before was for another objective
+        changes["objective"] = Objective(named[0], None if named[0] == "total_cost" else asked[named[0]])
+    if "at" in asked:
+        changes["at"] = asked["at"].replace(tzinfo=UTC)
+    return replace(standing or Aim(), **changes)
+
+
+@commands.command()
+@click.argument("artifact", type=FILE)
+@TRACES
+@SETTINGS
+@AT
+@AS_JSON
+def evaluate(artifact: Path, traces: tuple[Path, ...], config_file: Path | None, at: Any, as_json: bool) -> None:
+    """Measure a version on the test part of some --traces, by the split that its manifest states."""
+    if not traces:
+        raise click.UsageError("--traces is missing: name a file of traces")
     with _steps() as step:
+        from datetime import UTC, datetime
+
+        from pipeline import settings, sibling
         from pipeline.assess import assess
 
-        policies, manifest = assess(artifact, traces, step)
+        chosen = sibling.standing(artifact)[1] if config_file is None else settings.read(config_file)
+        moment = at.replace(tzinfo=UTC) if at else datetime.now(UTC)
+        policies, costs, warnings = assess(artifact, traces, chosen, moment, step)
     if as_json:
         from pipeline.manifest import metrics
 
-        click.echo(json.dumps({policy.name: metrics(policy) for policy in policies}, indent=2))
+        click.echo(json.dumps({policy.name: metrics(policy, costs.in_usd) for policy in policies}, indent=2))
     else:
-        _show_table(policies, manifest["cost_unit"])
+        _show_table(policies, costs.told)
+    for warning in warnings:
+        click.echo(f"note: {warning}", err=True)
 
 
 @commands.command()
 @click.argument("artifact", type=FILE)
 @click.argument("prompt", required=False)
+@click.option(
+    "--wrong-answer",
+    "wrong_usd",
+    type=float,
+    help="USD that a wrong answer to this request costs: decides the threshold.",
+)
 @AS_JSON
-def route(artifact: Path, prompt: str | None, as_json: bool) -> None:
+def route(artifact: Path, prompt: str | None, wrong_usd: float | None, as_json: bool) -> None:
     """Decide on one request: a PROMPT, or a chat-completions request as JSON on standard input."""
     from pipeline.route import explain
 
     request = _request_from_stdin() if prompt is None else _bare(prompt)
-    decision = explain(artifact, request)
+    decision = explain(artifact, request, wrong_usd)
     click.echo(json.dumps(decision, indent=2, ensure_ascii=False) if as_json else _spoken(decision))
+
+
+@commands.command()
+@click.option("--traces", type=FILE, multiple=True, help="Pilot traces; give it again for more shards.")
+@click.option("--flash-accuracy", type=float, help="Without a pilot: share that flash answers correctly.")
+@click.option("--pro-accuracy", type=float, help="Without a pilot: share that pro answers correctly.")
+@click.option("--flash-only", type=float, help="Share that flash alone answers correctly. [default: 0.05]")
+@click.option("--apgr", type=float, help="Of the router. [default: 0.65]")
+@click.option("--min-quality", type=float, help="Share of always-pro's accuracy to keep. [default: 0.98]")
+@click.option("--max-loss", type=float, help="Instead: accuracy that may be lost to always-pro, as 0.016.")
+@click.option("--confidence-level", type=float, help="Of the certificate. [default: 0.95]")
+@AS_JSON
+def plan(traces: tuple[Path, ...], min_quality: float | None, as_json: bool, **given: Any) -> None:
+    """How many labelled tasks a guarantee takes, from pilot --traces or from what you expect of the tiers."""
+    if given["max_loss"] is not None and min_quality is not None:
+        raise click.UsageError("--min-quality and --max-loss exclude each other: give one claim")
+    assumed = {name: given.pop(name) for name in ("flash_accuracy", "pro_accuracy", "flash_only", "apgr")}
+    with _steps() as step:
+        claim = _aim({"min_quality": min_quality, **given}).claim
+        found = _plan(traces, assumed, claim, step)
+    if as_json:
+        from dataclasses import asdict
+
+        click.echo(json.dumps(asdict(found), indent=2))
+        return
+    from pipeline.spoken import planned
+
+    for line in planned(found):
+        click.echo(line)
+
+
+def _plan(traces: tuple[Path, ...], assumed: dict[str, float | None], claim: Any, step: Any) -> Any:
+    from pipeline import plan
+
+    stated = {name.removesuffix("_accuracy"): value for name, value in assumed.items() if value is not None}
+    if traces and stated:
+        raise click.UsageError("--traces and assumptions exclude each other: the pilot says what the tiers do")
+    if traces:
+        from pipeline.traces import load
+
+        step("reading traces")
+        pilot = load(traces)
+        step("fitting")
+        return plan.from_traces(pilot, claim, 0)
+    if {"flash", "pro"} - set(stated):
+        raise click.UsageError("give pilot --traces, or --flash-accuracy and --pro-accuracy")
+    return plan.from_assumptions(plan.Assumptions(**stated), claim)
 
 
 @commands.command()
@@ -129,7 +269,7 @@ def main() -> None:
         error.show()
         sys.exit(BAD_INPUT)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: nothing half-written was left", err=True)
+        click.echo("interrupted: nothing half-written was left; a version that exists is complete", err=True)
         sys.exit(INTERRUPTED)
     except InputError as error:
         click.echo(f"error: {error}", err=True)
@@ -164,27 +304,21 @@ def _steps() -> Iterator[Any]:
     yield plain
 
 
-def _show_trained(trained: Trained) -> None:
-    manifest = trained.manifest
+def _show_version(made: Trained | Retuned, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(_summary(made), indent=2))
+        return
+    from pipeline.spoken import summary
+
+    manifest = made.manifest
     _show_table(
-        trained.findings.policies, manifest["cost_unit"], ("always_flash", "always_pro", "random", "router", "oracle")
+        made.findings.policies, manifest["cost_unit"], ("always_flash", "always_pro", "random", "router", "oracle")
     )
-    point, test = manifest["operating_point"], trained.findings.policy("router").metrics
-    click.echo(_headline(point["policy"], test))
-    for warning in manifest["warnings"]:
-        click.echo(f"note: {warning}")
-    click.echo(f"\nMLflow: model version {trained.tracked.model_version}, alias {trained.tracked.alias}")
+    for line in summary(made.findings, manifest):
+        click.echo(line)
+    click.echo(f"\nMLflow: model version {made.tracked.model_version}, alias {made.tracked.alias}")
     for name in ("router.onnx", "report.html"):
-        click.echo(str(trained.folder / name))
-
-
-def _headline(policy: str, test: Mapping[str, Any]) -> str:
-    if policy != "router":
-        return f"\nThe cheapest choice that keeps the quality asked for is: {policy}."
-    rate, quality = (
-        f"{each.value:.1%} [{each.low:.1%}, {each.high:.1%}]" for each in (test["pro_rate"], test["quality"])
-    )
-    return f"\nSends {rate} to pro and keeps {quality} of its accuracy."
+        click.echo(str(made.folder / name))
 
 
 def _show_table(policies: Any, cost_unit: str, names: tuple[str, ...] = ()) -> None:
@@ -194,11 +328,14 @@ def _show_table(policies: Any, cost_unit: str, names: tuple[str, ...] = ()) -> N
 
     table = Table(box=SIMPLE_HEAD, caption=f"test part, 95 % intervals; cost in {cost_unit}", caption_justify="left")
     table.add_column("policy", min_width=12)
-    for heading in ("accuracy", "pro rate", "cost", "APGR"):
+    more = any(policy.metrics.get("delivery", policy.metrics["cost"]) != policy.metrics["cost"] for policy in policies)
+    columns = {"accuracy": "accuracy", "pro_rate": "pro rate", "cost": "cost"} | ({"delivery": "total"} if more else {})
+    columns["apgr"] = "APGR"
+    for heading in columns.values():
         table.add_column(heading, justify="right")
     for policy in policies:
         if not names or policy.name in names:
-            cells = [_cell(policy.metrics.get(name)) for name in ("accuracy", "pro_rate", "cost", "apgr")]
+            cells = [_cell(policy.metrics.get(name)) for name in columns]
             table.add_row(policy.label, *cells, style="bold" if policy.name == "router" else "")
     console = Console()
     (console if console.is_terminal else Console(width=120)).print(table)
@@ -213,14 +350,13 @@ def _cell(estimate: Any) -> str:
     return value if low == high else f"{value} \\[{low}, {high}]"
 
 
-def _summary(trained: Trained) -> dict[str, Any]:
-    paths = {
-        name: str(trained.folder / name) for name in ("router.onnx", "scorer.onnx", "report.html", "manifest.json")
-    }
-    metrics = trained.manifest["metrics"]["test"]
-    point, tracked = trained.manifest["operating_point"], trained.tracked
+def _summary(made: Trained | Retuned) -> dict[str, Any]:
+    paths = {name: str(made.folder / name) for name in ("router.onnx", "scorer.onnx", "report.html", "manifest.json")}
+    metrics = made.manifest["metrics"]["test"]
+    point, tracked = made.manifest["operating_point"], made.tracked
     return {
-        "version": trained.manifest["version"], "paths": paths, "operating_point": point, "test": metrics,
+        "version": made.manifest["version"], "paths": paths, "operating_point": point,
+        "certificate": made.manifest["certificate"], "cost_unit": made.manifest["cost_unit"], "test": metrics,
         "mlflow": {"run": tracked.run_id, "model_version": tracked.model_version, "alias": tracked.alias},
     }  # fmt: skip
 

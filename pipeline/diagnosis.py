@@ -11,8 +11,8 @@ from features.vocabulary import WEIGHT_SCALE, Vocabulary
 from pipeline import heads, router, tune
 from pipeline.findings import Coefficient, Reliability, Slice, WordEffect
 from pipeline.heads import Features
-from pipeline.metrics import FLASH, PRO, Estimate, Reals, equal_count_bins, estimates
-from pipeline.policies import Observed
+from pipeline.metrics import FLASH, PRO, Estimate, Reals, equal_count_bins, mean_estimates
+from pipeline.observed import Observed
 from pipeline.router import Router
 from pipeline.schema import TIERS
 from pipeline.traces import Traces
@@ -58,7 +58,7 @@ def strongest(vocabulary: Vocabulary, tier: int, sign: int) -> list[WordEffect]:
 
 def reliability(test: Observed) -> dict[str, Reliability]:
     """Predicted against observed success of each head."""
-    return {tier: _reliability(test.probabilities[:, at], test.traces.outcomes[:, at]) for at, tier in enumerate(TIERS)}
+    return {tier: _reliability(test.probabilities[:, at], test.outcomes[:, at]) for at, tier in enumerate(TIERS)}
 
 
 def _reliability(predicted: Reals, observed: Reals) -> Reliability:
@@ -79,25 +79,17 @@ def wilson(rate: Reals, rows: Reals) -> tuple[Reals, Reals]:
 def slices(test: Observed, point: OperatingPoint, seed: int) -> list[Slice]:
     """Each category with at least `FEWEST_TO_SLICE` rows in the test part, the largest first."""
     to_pro = tune.sends_to_pro(tune.scores(test.gain, test.evidence, point.evidence_floor), point.threshold)
-    names, sizes = np.unique(test.traces.category.astype(str), return_counts=True)
+    names, sizes = np.unique(test.category.astype(str), return_counts=True)
     kept = sorted(zip(-sizes, names, strict=True))
-    return [
-        _slice(name, test.traces.category == name, to_pro, test, seed)
-        for size, name in kept
-        if -size >= FEWEST_TO_SLICE
-    ]
+    return [_slice(name, test.category == name, to_pro, test, seed) for size, name in kept if -size >= FEWEST_TO_SLICE]
 
 
 def _slice(name: str, rows: NDArray[np.bool_], to_pro: NDArray[np.bool_], test: Observed, seed: int) -> Slice:
-    outcomes, share = test.traces.outcomes[rows], to_pro[rows]
+    outcomes, share = test.outcomes[rows], to_pro[rows]
     flash, pro = outcomes.T
     routed = np.where(share, pro, flash)
-    gained, lost = 100 * (routed - flash), 100 * (pro - routed)
-
-    def points(weight: Reals) -> dict[str, float]:
-        return {"gain": float(weight @ gained / weight.sum()), "loss": float(weight @ lost / weight.sum())}
-
-    measured = estimates(points, pd.factorize(test.groups[rows])[0], seed)
+    points = {"gain": 100 * (routed - flash), "loss": 100 * (pro - routed)}
+    measured = mean_estimates(points, pd.factorize(test.groups[rows])[0], seed)
     return Slice(
         name or "(none)", int(rows.sum()), flash.mean(), pro.mean(), routed.mean(), share.mean(),
         measured["gain"], measured["loss"],

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pipeline import diagnosis, generalisation
+from pipeline.config import Aim
 from pipeline.findings import Findings
 from pipeline.heads import Features
-from pipeline.policies import Observed, Terms, policies
+from pipeline.money import money
+from pipeline.observed import Part
+from pipeline.rivals import policies
 from pipeline.router import Router
+from pipeline.sample import Priced
 from pipeline.schema import TIERS
 from pipeline.traces import Traces
-from pipeline.tune import OperatingPoint
+from pipeline.tune import Tuned
 
 Step = Callable[[str], None]
 
 
 def evaluate(
-    sample: Traces, fit: Traces, features: Features, fitted: Router, tuned: Observed, test: Observed,
-    point: OperatingPoint, terms: Terms, warnings: Sequence[str], step: Step,
+    sample: Traces, fit: Traces, features: Features, fitted: Router, both: tuple[Part, Part], priced: Priced,
+    tuned: Tuned, aim: Aim, warnings: Sequence[str], step: Step,
 ) -> Findings:  # fmt: skip
     """Measure the router on the test part, and look into it.
 
@@ -26,31 +30,36 @@ def evaluate(
         sample: traces of all parts, for cross-validation.
         fit, features: the fit part and the features that the heads were fitted on.
         fitted: the router.
-        tuned, test: what the router makes of the other parts.
-        point: its operating point.
-        terms: of the comparison with other policies.
+        both: the tune and the test part.
+        priced: the same with what they cost.
+        tuned: the router's operating point and certificate.
+        aim: of the choice.
         warnings: sentences that the reader must not miss.
         step: called as each kind of measurement begins.
     """
     step("evaluating: baselines")
-    table = policies(fit, features, tuned, test, point, terms)
+    rows, seed = priced.test.rows, priced.test.seed
+    table = policies(fit, features, both, priced.tuned, priced.test, tuned.point, aim.objective)
     whole = next(policy for policy in table if policy.name == "router")
     step("evaluating: unseen kinds of task")
-    carried = generalisation.splits(sample, fitted.smoothing, terms.seed)
+    carried = generalisation.splits(sample, fitted.smoothing, seed)
     step("evaluating: learning curve")
-    learning = generalisation.learning_curve(fit, test, fitted.smoothing, whole, terms.seed)
+    learning = generalisation.learning_curve(fit, both[1].traces, fitted.smoothing, whole, seed)
+    step("evaluating: money")
+    worth = money(priced, tuned, aim)
     step("evaluating: slices")
     weights = diagnosis.coefficients(fitted, fit, features)
     idle = [weight.feature for weight in weights if weight.idle]
     remarks = [*warnings, f"idle, because constant in these traces: {', '.join(idle)}"] if idle else warnings
     return Findings(
         policies=table,
-        reliability=diagnosis.reliability(test),
-        slices=diagnosis.slices(test, point, terms.seed),
+        reliability=diagnosis.reliability(rows),
+        slices=diagnosis.slices(rows, tuned.point, seed),
         coefficients=weights,
         helping={tier: diagnosis.strongest(fitted.vocabulary, at, 1) for at, tier in enumerate(TIERS)},
         hurting={tier: diagnosis.strongest(fitted.vocabulary, at, -1) for at, tier in enumerate(TIERS)},
         learning=learning,
         splits=carried,
+        money=worth,
         warnings=remarks,
     )

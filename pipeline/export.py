@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from features.errors import ParityError
 from features.graph import FEATURES, REQUEST_INPUTS, Part, assemble, counts_to_features, prompt_to_counts, session
@@ -70,6 +70,35 @@ def export(router: Router, point: OperatingPoint, traces: Traces, metadata: dict
     return Export(whole, scorer, compare(whole, scorer, router, point, traces))
 
 
+def with_threshold(model: onnx.ModelProto, point: OperatingPoint, metadata: dict[str, str]) -> onnx.ModelProto:
+    """A copy of `router.onnx` or `scorer.onnx` that differs in threshold, floor and metadata alone."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    values = {"threshold": point.threshold, "evidence_floor": point.evidence_floor}
+    for tensor in changed.graph.initializer:
+        if tensor.name in values:
+            tensor.CopyFrom(numpy_helper.from_array(np.float32(values[tensor.name]).reshape(tensor.dims), tensor.name))
+    del changed.metadata_props[:]
+    onnx.helper.set_model_props(changed, metadata)
+    return changed
+
+
+def compare_scores(scorer: onnx.ModelProto, features: Features, probabilities: Reals, point: OperatingPoint) -> Parity:
+    """Compare what `scorer.onnx` decides on features with the probabilities that the point was tuned on.
+
+    Raises:
+        ParityError: a probability differs by more than 1e-6, or a decision at all.
+    """
+    found = dict(zip(SCORER_OUTPUTS, session(scorer).run(SCORER_OUTPUTS, {"features": features}), strict=True))
+    return _checked(
+        Parity(
+            rows=len(features),
+            largest_difference=float(np.abs(found["probabilities"] - probabilities).max()),
+            flipped=int((found["use_pro"] != decide(probabilities, None, point)).sum()),
+        )
+    )
+
+
 def features_to_gain(heads: Heads) -> Part:
     """Part C: `features` -> `probabilities` float[N, 2], `gain` float[N]. In double, as scikit-learn computes."""
     part = Part()
@@ -117,13 +146,20 @@ def compare(
     scores = session(scorer)
     far = dict(zip(SCORER_OUTPUTS, scores.run(SCORER_OUTPUTS, {"features": extreme}), strict=True))
     far_expected = router.heads.probabilities(extreme)
-    parity = Parity(
-        rows=len(traces) + len(extreme),
-        largest_difference=float(
-            max(np.abs(served["probabilities"] - expected).max(), np.abs(far["probabilities"] - far_expected).max())
-        ),
-        flipped=int((served["use_pro"] != decided).sum() + (far["use_pro"] != decide(far_expected, None, point)).sum()),
+    return _checked(
+        Parity(
+            rows=len(traces) + len(extreme),
+            largest_difference=float(
+                max(np.abs(served["probabilities"] - expected).max(), np.abs(far["probabilities"] - far_expected).max())
+            ),
+            flipped=int(
+                (served["use_pro"] != decided).sum() + (far["use_pro"] != decide(far_expected, None, point)).sum()
+            ),
+        )
     )
+
+
+def _checked(parity: Parity) -> Parity:
     if parity.flipped or not parity.largest_difference <= LARGEST_DIFFERENCE:
         raise ParityError(
             f"ONNX and scikit-learn differ by {parity.largest_difference:.2g} and in {parity.flipped} of {parity.rows} "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -21,12 +22,12 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from pipeline.findings import Coefficient, LearningPoint, Policy, Reliability
+from pipeline.findings import Coefficient, LearningPoint, Policy, Reliability, Target
 from pipeline.metrics import FLASH, PRO, Estimate, Reals
 
 SERIES = tuple(f"series-{number}" for number in range(1, 6))
 # Placeholders that survive matplotlib and are swapped for variables of the style sheet afterwards.
-VARIABLES = ("ink", "muted", "rule", "router", "flash", "pro", *SERIES)
+VARIABLES = ("ink", "muted", "rule", "paper", "router", "flash", "pro", *SERIES)
 COLOURS = {name: f"#0000{number:02x}" for number, name in enumerate(VARIABLES, start=1)}
 NAMES = {colour: name for name, colour in COLOURS.items()}
 MARKERS = {"flash": "o", "pro": "s"}
@@ -53,23 +54,76 @@ class Label:
     bold: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Costed:
+    """What the curve picture shows.
+
+    Attributes:
+        policies: every line and dot, the router's, always-flash's and always-pro's among them.
+        marks: other operating points, by the number that a table gives them.
+        certified_rate: least share sent to pro under a certified rule; 1 where there is none but always-pro.
+        ends: mean cost of a request at flash and at pro, for curves that do not know their costs.
+        unit: of costs.
+    """
+
+    policies: Sequence[Policy]
+    marks: Mapping[int, Target]
+    certified_rate: float
+    ends: tuple[float, float]
+    unit: str
+
+    def named(self, name: str) -> Policy | None:
+        """The policy of that name, if it is there."""
+        return next((policy for policy in self.policies if policy.name == name), None)
+
+    def line(self, policy: Policy) -> Reals:
+        """The policy as points (cost, accuracy), [K, 2], by growing pro rate; one point where it has no curve."""
+        constants = [self.named(name) for name in ("always_flash", "always_pro")]
+        if policy.name == "random" and policy.curve is None and None not in constants:
+            first, last = (_spot(constant.metrics) for constant in constants if constant)
+            return first + np.linspace(0, 1, SAMPLES)[:, None] * (last - first)
+        if policy.curve is None:
+            return _spot(policy.metrics)
+        rates, curve = np.linspace(0, 1, SAMPLES), policy.curve
+        paid = self.ends[FLASH] + curve.pro_rate * (self.ends[PRO] - self.ends[FLASH])
+        cost = paid if curve.cost is None else curve.cost
+        return np.column_stack([np.interp(rates, curve.pro_rate, column) for column in (cost, curve.accuracy)])
+
+
 @mpl.rc_context(STYLE)
-def cost_curve(policies: Sequence[Policy], costs: tuple[float, float], unit: str, width: int) -> str:
-    """Accuracy over the costs of the tiers, in the unit, with every policy labelled and the operating point marked."""
-    figure, axes = _axes(width, max(420, round(0.58 * width)), left=48, right=36, bottom=62, top=12)
-    axes.set(xlim=(-0.02, 1.02), ylim=_reach([_line(policy)[:, 1] for policy in policies], 0.06))
+def cost_curve(shown: Costed, width: int) -> str:
+    """Accuracy over cost: every policy by name, the served point, others by number, and what is certified beneath."""
+    figure, axes = _axes(width, max(440, round(0.58 * width)), left=48, right=60, bottom=48, top=30)
+    lines = [shown.line(policy) for policy in shown.policies]
+    reach = [_reach([line[:, axis] for line in lines], margin) for axis, margin in ((0, 0.025), (1, 0.06))]
+    axes.set(xlim=reach[0], ylim=reach[1], xlabel=_wrapped(f"cost, {shown.unit}", width))
+    axes.annotate("accuracy", (0, 1), (-44, 12), "axes fraction", "offset points", color=COLOURS["muted"])
     axes.grid(axis="y")
     axes.yaxis.set_major_locator(MaxNLocator(7))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda accuracy, _: _percent(accuracy)))
-    rates = np.linspace(0, 1, 5 if width > 600 else 3)
-    paid = costs[FLASH] + rates * (costs[PRO] - costs[FLASH])
-    axes.set_xticks(rates, [f"{cost:.3g}\n{_percent(rate)} to pro" for cost, rate in zip(paid, rates, strict=True)])
-    axes.set_xlabel(f"cost, {unit}")
-    labels = [_draw(axes, policy, colour) for policy, colour in zip(policies, _palette(policies), strict=True)]
-    labels.insert(0, _draw_operating_point(axes, next(policy for policy in policies if policy.name == "router")))
+    axes.xaxis.set_major_locator(MaxNLocator(8 if width > 600 else 5))
+    _quality_axis(axes, shown.named("always_pro"))
+    router = next(policy for policy in shown.policies if policy.name == "router")
+    labels = [_draw_operating_point(axes, router), *_draw_marks(axes, shown.marks)]
+    labels += _draw_certified(axes, shown.line(router), shown.certified_rate)
+    for policy, line, colour in zip(shown.policies, lines, _palette(shown.policies), strict=True):
+        labels.append(_draw(axes, policy, line, colour))
     _place(figure, axes, labels)
-    story = "; ".join(f"{policy.label}: {_line(policy)[:, 1].mean():.3f} correct on average" for policy in policies)
-    return _svg(figure, f"curve-{width}", "Accuracy against cost", story)
+    return _svg(figure, f"curve-{width}", "Accuracy against cost", _story(shown, lines))
+
+
+def _story(shown: Costed, lines: Sequence[Reals]) -> str:
+    """The picture in words."""
+    told = [
+        f"{policy.label}: {line[:, 1].mean():.3f} correct on average"
+        for policy, line in zip(shown.policies, lines, strict=True)
+    ]
+    for number, target in shown.marks.items():
+        accuracy, cost = (target.metrics[name].value for name in ("accuracy", "cost"))
+        told.append(f"point {number}, {target.label}: {accuracy:.3f} correct at {cost:.3g}")
+    if shown.certified_rate < 1:
+        told.append(f"certified from {_percent(shown.certified_rate)} to pro on")
+    return "; ".join(told)
 
 
 @mpl.rc_context(STYLE)
@@ -158,12 +212,13 @@ def _reach(values: Sequence[Reals], margin: float) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _line(policy: Policy) -> Reals:
-    """The policy as points (pro rate, accuracy), [K, 2]; one point where it has no curve."""
-    if policy.curve is None:
-        return np.array([[policy.metrics["pro_rate"].value, policy.metrics["accuracy"].value]])
-    rates = np.linspace(0, 1, SAMPLES)
-    return np.column_stack([rates, np.interp(rates, policy.curve.pro_rate, policy.curve.accuracy)])
+def _spot(metrics: Mapping[str, Estimate]) -> Reals:
+    return np.array([[metrics["cost"].value, metrics["accuracy"].value]])
+
+
+def _wrapped(text: str, width: int) -> str:
+    """The text with a line break where the width of the drawing asks for one."""
+    return textwrap.fill(text, round(width / (TEXT_SIZE * LETTER)) - 12)
 
 
 def _palette(policies: Sequence[Policy]) -> list[str]:
@@ -174,8 +229,8 @@ def _palette(policies: Sequence[Policy]) -> list[str]:
     return [fixed.get(policy.name, "ink") for policy in policies]
 
 
-def _draw(axes: Axes, policy: Policy, colour: str) -> Label:
-    line, mine = _line(policy), policy.name == "router"
+def _draw(axes: Axes, policy: Policy, line: Reals, colour: str) -> Label:
+    mine = policy.name == "router"
     if len(line) == 1:
         axes.scatter(line[:, 0], line[:, 1], s=40, color=COLOURS[colour], zorder=4)
     else:
@@ -186,11 +241,49 @@ def _draw(axes: Axes, policy: Policy, colour: str) -> Label:
 
 def _draw_operating_point(axes: Axes, router: Policy) -> Label:
     accuracy, rate = router.metrics["accuracy"], router.metrics["pro_rate"].value
-    axes.vlines(rate, accuracy.low, accuracy.high, color=COLOURS["router"], linewidth=1.4, zorder=4)
-    axes.scatter([rate], [accuracy.value], s=120, color=COLOURS["router"], marker="D", zorder=5)
-    spot = axes.transData.transform([[rate, accuracy.value]])
-    text = f"operating point\n{_percent(rate)} to pro, {_percent(accuracy.value)} correct"
-    return Label(text, "router", spot, bold=True)
+    spot = _spot(router.metrics)
+    axes.vlines(spot[:, 0], accuracy.low, accuracy.high, color=COLOURS["router"], linewidth=1.4, zorder=5)
+    axes.scatter(spot[:, 0], spot[:, 1], s=120, color=COLOURS["router"], marker="D", zorder=6)
+    text = f"served point\n{_percent(rate)} to pro, {_percent(accuracy.value)} correct"
+    return Label(text, "router", axes.transData.transform(spot), bold=True)
+
+
+def _draw_marks(axes: Axes, marks: Mapping[int, Target]) -> list[Label]:
+    """Rings where the targets are; those at one place share a label."""
+    places: dict[tuple[float, float], list[int]] = {}
+    for number, target in marks.items():
+        ((cost, accuracy),) = _spot(target.metrics).tolist()
+        places.setdefault((cost, accuracy), []).append(number)
+    for cost, accuracy in places:
+        axes.scatter(
+            cost, accuracy, s=46, facecolor=COLOURS["paper"], edgecolor=COLOURS["router"], linewidth=1.8, zorder=5
+        )
+    return [
+        Label(", ".join(map(str, numbers)), "router", axes.transData.transform([spot]), bold=True)
+        for spot, numbers in places.items()
+    ]
+
+
+def _draw_certified(axes: Axes, line: Reals, rate: float) -> list[Label]:
+    """A band under the router's line, as far from always-pro as a rule is certified."""
+    if rate >= 1 or len(line) == 1:
+        return []
+    covered = line[np.linspace(0, 1, SAMPLES) >= rate]
+    axes.plot(*covered.T, color=COLOURS["router"], linewidth=17, alpha=0.28, solid_capstyle="butt", zorder=1)
+    return [Label("certified", "router", axes.transData.transform(covered))]
+
+
+def _quality_axis(axes: Axes, pro: Policy | None) -> None:
+    """Accuracy relative to always-pro, at the right edge."""
+    ceiling = pro.metrics["accuracy"].value if pro else 0.0
+    if not ceiling:
+        return
+    axes.annotate("quality", (1, 1), (56, 12), "axes fraction", "offset points", color=COLOURS["muted"], ha="right")
+    right = axes.secondary_yaxis(
+        "right", functions=(lambda value: np.divide(value, ceiling), lambda share: np.multiply(share, ceiling))
+    )
+    right.yaxis.set_major_locator(MaxNLocator(7))
+    right.yaxis.set_major_formatter(FuncFormatter(lambda share, _: _percent(share)))
 
 
 def _place(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
@@ -219,7 +312,8 @@ def _candidates(label: Label) -> tuple[Reals, Reals]:
     half = TEXT_SIZE / 2 * np.array([max(map(len, lines)) * LETTER * (1.08 if label.bold else 1), 1.25 * len(lines)])
     steps = half[1] + np.array([5, 15, 28, 44, 62])
     away = np.array([(x, y) for x in (-half[0] - 9, 0, half[0] + 9) for y in (*-steps, 0, *steps) if x or y])
-    inner = label.anchors if len(label.anchors) == 1 else label.anchors[40:-40:16]
+    count = len(label.anchors)
+    inner = label.anchors[count // 10 : count - count // 10 : max(count // 25, 1)]
     anchors = np.repeat(inner, len(away), axis=0)
     centres = anchors + np.tile(away, (len(inner), 1))
     return anchors, np.hstack([centres - half, centres + half])

@@ -115,6 +115,98 @@ class Splits:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """An operating point that could be chosen: on the tune part, and as it does on the test part.
+
+    Attributes:
+        label: the objective, for people.
+        threshold, policy: as in `OperatingPoint`; None and "" where the objective cannot be reached.
+        certified: whether the claim holds for it.
+        chosen: whether it is the one that is served.
+        metrics: on the test part, by name; empty where the objective cannot be reached.
+    """
+
+    label: str
+    threshold: float | None
+    policy: str
+    certified: bool
+    chosen: bool
+    metrics: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What an objective would choose on the tune part: threshold, policy, share sent to pro, mean costs."""
+
+    threshold: float
+    policy: str
+    pro_rate: float
+    cost: float
+    delivery: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One "what if": what would be chosen under other prices; None where the objective could not be reached.
+
+    Attributes:
+        label: for people.
+        served: the point that is served now, at these prices.
+        chosen: by the objective of the version.
+        least: the least total delivery cost.
+    """
+
+    label: str
+    served: Chosen
+    chosen: Chosen | None
+    least: Chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Routing, a cascade, and both, tuned for the same objective and measured on the same rows of the test part.
+
+    Attributes:
+        policies: in that order.
+        bounds: confidence below which a flash answer is asked again of pro, by policy name; None where none is.
+        winner: name of the one that served the objective best on the tune part.
+        rows: of the test part with a confidence.
+    """
+
+    policies: Sequence[Policy]
+    bounds: Mapping[str, float | None]
+    winner: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What the choice of a threshold is worth.
+
+    Attributes:
+        in_usd: whether costs are money.
+        requests_per_month: volume that the savings are stated for.
+        saved, delivery_saved: USD a month against always-pro on the test part: of calls, and in all; None where
+            costs are not money.
+        targets: operating points that could be chosen, the served one among them.
+        scenarios: what if prices changed; empty where costs are not money.
+        contest: routing against a cascade; None where too few traces hold a confidence.
+        certified_rate: least share sent to pro on the test part under a certified rule; 1 where only always-pro is.
+        wrong_usd: what a wrong answer costs; where it is 0, the least total cost is of no interest.
+    """
+
+    in_usd: bool
+    requests_per_month: int
+    saved: Estimate | None
+    delivery_saved: Estimate | None
+    targets: Sequence[Target]
+    scenarios: Sequence[Scenario]
+    contest: Contest | None
+    certified_rate: float
+    wrong_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """Everything the report shows.
 
@@ -122,6 +214,7 @@ class Findings:
         policies: in the order of the table, the router among them under the name "router".
         reliability: by tier.
         helping, hurting: words that raise and lower a tier's success most, by tier.
+        money: what the threshold is worth.
         warnings: sentences a reader must not miss.
     """
 
@@ -133,6 +226,7 @@ class Findings:
     hurting: Mapping[str, Sequence[WordEffect]]
     learning: Sequence[LearningPoint]
     splits: Sequence[Splits]
+    money: Money
     warnings: Sequence[str] = field(default_factory=tuple)
 
     def policy(self, name: str) -> Policy:

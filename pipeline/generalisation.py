@@ -14,7 +14,7 @@ from pipeline import heads, router
 from pipeline.findings import LearningPoint, Policy, Splits
 from pipeline.metrics import Estimate, Ranking, Reals, estimates
 from pipeline.parts import category_folds, folds
-from pipeline.policies import ROUTER_LABEL, Observed
+from pipeline.policies import ROUTER_LABEL
 from pipeline.router import THREADS, Smoothing
 from pipeline.traces import Traces
 
@@ -67,9 +67,9 @@ def _cross_validated(traces: Traces, fold: Ints, smoothing: Smoothing) -> Reals:
 
     def held_out(held: int) -> tuple[Ints, Reals]:
         inside, outside = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
-        fitted, features = router.fit(traces.take(inside), smoothing)
+        fitted, left_out = router.fit(traces.take(inside), smoothing)
         held_features, _ = fitted.measure(traces.take(outside))
-        length = heads.fit(features[:, :1], traces.outcomes[inside], 1.0)
+        length = heads.fit(left_out.features[:, :1], traces.outcomes[inside], 1.0)
         both = fitted.heads.probabilities(held_features), length.probabilities(held_features[:, :1])
         return outside, np.stack([rankdata(np.diff(each)[:, 0]) / len(outside) for each in both])
 
@@ -81,12 +81,12 @@ def _cross_validated(traces: Traces, fold: Ints, smoothing: Smoothing) -> Reals:
     return scores
 
 
-def learning_curve(fit: Traces, test: Observed, smoothing: Smoothing, whole: Policy, seed: int) -> list[LearningPoint]:
+def learning_curve(fit: Traces, test: Traces, smoothing: Smoothing, whole: Policy, seed: int) -> list[LearningPoint]:
     """APGR on the test part after fitting on fewer labels; the last point is the router itself.
 
     Args:
         fit: the fit part.
-        test: the test part.
+        test: the test part, both outcomes known.
         smoothing: of the router.
         whole: the router's policy, for the last point and its interval over test rows.
         seed: of the draws.
@@ -96,7 +96,7 @@ def learning_curve(fit: Traces, test: Observed, smoothing: Smoothing, whole: Pol
     labelled = np.flatnonzero(fit.both_observed)
     draws = [np.sort(random.permutation(labelled)[:size]) for size in sizes for _ in range(LEARNING_SEEDS)]
 
-    asked = test.traces.take(random.permutation(len(test.traces))[:MOST_ROWS])
+    asked = test.take(random.permutation(len(test))[:MOST_ROWS])
 
     def apgr(rows: Ints) -> float:
         fitted, _ = router.fit(fit.take(rows), smoothing)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from features.bags import Ints
+
+if TYPE_CHECKING:  # scikit-learn takes most of a second to load, and who only tunes does without
+    from sklearn.dummy import DummyClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
 
 Features = NDArray[np.float32]
 Reals = NDArray[np.float64]
@@ -65,6 +68,8 @@ def fit(features: Features, outcomes: Reals, regularisation: float, weights: Rea
         regularisation: C of scikit-learn, > 0; larger means weaker.
         weights: float64[N], how often each row counts; once where not given.
     """
+    from sklearn.preprocessing import StandardScaler
+
     weights = np.ones(len(features)) if weights is None else weights
     low, high = features.min(0), features.max(0)
     from_low = features.astype(float) - low
@@ -76,6 +81,9 @@ def fit(features: Features, outcomes: Reals, regularisation: float, weights: Rea
 def _head(
     scaled: Reals, outcomes: Reals, regularisation: float, weights: Reals
 ) -> LogisticRegression | DummyClassifier:
+    from sklearn.dummy import DummyClassifier
+    from sklearn.linear_model import LogisticRegression
+
     seen = ~np.isnan(outcomes)
     scaled, outcomes, weights = scaled[seen], outcomes[seen], weights[seen]
     if not len(outcomes) or outcomes.min() == outcomes.max():
@@ -87,14 +95,19 @@ def _head(
 
 
 def _weights(model: LogisticRegression | DummyClassifier, count: int) -> Reals:
-    return model.coef_[0] if isinstance(model, LogisticRegression) else np.zeros(count)
+    return model.coef_[0] if _learned(model) else np.zeros(count)
 
 
 def _intercept(model: LogisticRegression | DummyClassifier) -> float:
-    if isinstance(model, LogisticRegression):
+    if _learned(model):
         return float(model.intercept_[0])
     wrong, right = model.class_prior_
     return float(np.log(right / wrong))
+
+
+def _learned(model: LogisticRegression | DummyClassifier) -> bool:
+    """Whether it is a regression and no constant."""
+    return hasattr(model, "coef_")
 
 
 def standard_errors(
@@ -110,7 +123,7 @@ def standard_errors(
     ridge = np.diag([1.0 / regularisation] * scaled.shape[1] + [0.0])
     errors = np.zeros((scaled.shape[1], outcomes.shape[1]))
     for tier, model in enumerate(heads.models):
-        if not isinstance(model, LogisticRegression):
+        if not _learned(model):
             continue
         seen = ~np.isnan(outcomes[:, tier])
         x, p = design[seen], model.predict_proba(scaled[seen])[:, 1]

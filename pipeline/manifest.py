@@ -20,71 +20,118 @@ import onnx
 
 from features.graph import FEATURES
 from pipeline import artifact
-from pipeline.config import COST_UNIT, RELATIVE_COSTS, Config
+from pipeline.config import Aim, Config
+from pipeline.costs import Tariff
 from pipeline.export import Export
 from pipeline.findings import Findings, Policy
 from pipeline.metrics import Estimate
 from pipeline.parts import Parts
+from pipeline.policies import router_policy
 from pipeline.router import Router
+from pipeline.sample import Priced, Sample
 from pipeline.schema import TIERS
+from pipeline.settings import Settings
 from pipeline.traces import Traces
-from pipeline.tune import OperatingPoint
+from pipeline.tune import Tuned
 
+MOST_ROWS = 50_000
 LIBRARIES = ("joblib", "mlflow", "numpy", "onnx", "onnxruntime", "pandas", "pyarrow", "scikit-learn", "tier-router")
 
 
 def describe(
-    name: str, config: Config, data: Mapping[str, Any], router: Router, point: OperatingPoint, tuned: Policy,
-    findings: Findings,
+    name: str, config: Config, data: Mapping[str, Any], router: Router, priced: Priced, tuned: Tuned,
+    findings: Findings, held_out: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """All of the manifest that is known before the files are made; the files carry it as metadata.
 
     Args:
         name: of the version.
         data: from `data`.
-        tuned: the router's policy on the tune part.
+        priced: the parts that were not fitted on.
+        held_out: what `held_out.write` says of its file.
     """
     return {
         "schema": artifact.SCHEMA,
         "version": name,
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "git_commit": git_commit(),
-        "tiers": data["tiers"],
+        **made_now(),
+        "tiers": tiers(data["models"], config.settings, priced.tariff),
         "features": list(FEATURES),
-        "threshold": point.threshold,
-        "evidence_floor": point.evidence_floor,
-        "operating_point": asdict(point),
-        "objective": {"name": "min_quality", "value": config.min_quality},
-        "certificate": None,
-        "costs": list(RELATIVE_COSTS),
-        "cost_unit": COST_UNIT,
-        "metrics": {"tune": metrics(tuned), "test": metrics(findings.policy("router"))},
-        "baselines": {policy.name: metrics(policy) for policy in findings.policies if policy.name != "router"},
-        "warnings": list(findings.warnings),
-        "data": data["traces"],
+        **choices(config.aim, priced, tuned, findings),
+        "data": dict(data),
+        "held_out": dict(held_out),
         "vocabulary": {"words": len(router.vocabulary.words), **asdict(router.smoothing)},
         "libraries": {"python": platform.python_version()} | {library: version(library) for library in LIBRARIES},
         "config": config.printed(),
     }
 
 
-def data(traces: Traces, parts: Parts) -> dict[str, Any]:
-    """What the manifest says of the traces, under `traces`, and of the models that answered them, under `tiers`."""
+def made_now() -> dict[str, Any]:
+    """When and by what code."""
+    return {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), "git_commit": git_commit()}
+
+
+def choices(aim: Aim, priced: Priced, tuned: Tuned, findings: Findings) -> dict[str, Any]:
+    """What a manifest says of the choice of a threshold: all that another choice changes."""
+    point, on_tune = tuned.point, router_policy(some(priced.tuned), tuned.point)
+    money = priced.test.costs.in_usd
     return {
-        "tiers": {tier: {"model": traces.models[tier] or None, "price": None} for tier in TIERS},
-        "traces": {
-            "source": traces.source,
-            "sha256": traces.sha256,
-            "rows": len(traces),
-            "groups": len(set(traces.group)),
-            "categories": len(set(traces.category)),
-            "time_range": time_range(traces),
-            "split": parts.rule,
-            "split_sizes": parts.sizes,
-            "repeated_rows_left_out": traces.repeated,
-            "ignored_columns": list(traces.ignored),
-        },
+        "threshold": point.threshold,
+        "evidence_floor": point.evidence_floor,
+        "operating_point": asdict(point),
+        "objective": {"name": aim.objective.name, "value": aim.objective.value, "certify": aim.certify},
+        "certificate": tuned.certificate.printed(),
+        "tariff": priced.tariff.printed(),
+        "costs": priced.tuned.costs.api.mean(0).tolist(),
+        "cost_unit": priced.tuned.costs.told,
+        "costs_estimated": priced.tuned.costs.estimated,
+        "metrics": {"tune": metrics(on_tune, money), "test": metrics(findings.policy("router"), money)},
+        "baselines": {policy.name: metrics(policy, money) for policy in findings.policies if policy.name != "router"},
+        "warnings": list(findings.warnings),
     }
+
+
+def some(sample: Sample) -> Sample:
+    """At most `MOST_ROWS` of the rows: an interval over more is no news, and takes its time."""
+    if len(sample.rows) <= MOST_ROWS:
+        return sample
+    drawn = np.random.default_rng(sample.seed).permutation(len(sample.rows))[:MOST_ROWS]
+    return sample.take(np.sort(drawn))
+
+
+def tiers(models: Mapping[str, str], settings: Settings, tariff: Tariff) -> dict[str, Any]:
+    """What answers for each tier, and the price table's entry for it; null where there is none."""
+    prices = [rate.price and rate.price.deployment for rate in tariff.rates]
+    return {
+        tier: {"model": getattr(settings.tiers, tier).model or models[tier] or None, "price": price}
+        for tier, price in zip(TIERS, prices, strict=True)
+    }
+
+
+def data(traces: Traces, parts: Parts) -> dict[str, Any]:
+    """What the manifest says of the traces."""
+    return {
+        "source": traces.source,
+        "sha256": traces.sha256,
+        "rows": len(traces),
+        "groups": len(set(traces.group)),
+        "categories": len(set(traces.category)),
+        "time_range": time_range(traces),
+        "models": traces.models,
+        "split": parts.rule,
+        "split_sizes": parts.sizes,
+        "repeated_rows_left_out": traces.repeated,
+        "ignored_columns": list(traces.ignored),
+    }
+
+
+def other_models(data: Mapping[str, Any], models: Mapping[str, str]) -> list[str]:
+    """Warnings about tiers that other models stood behind when the version was trained."""
+    return [
+        f"{tier} was {data['models'][tier]} in training and is {name} in these traces: if that is more than another "
+        "name, train again"
+        for tier, name in models.items()
+        if name and data["models"][tier] and name != data["models"][tier]
+    ]
 
 
 def with_files(manifest: Mapping[str, Any], exported: Export) -> dict[str, Any]:
@@ -109,9 +156,10 @@ def as_metadata(manifest: Mapping[str, Any]) -> dict[str, str]:
     return {"manifest": json.dumps(manifest, ensure_ascii=False, allow_nan=False)}
 
 
-def metrics(policy: Policy) -> dict[str, Any]:
-    """Metrics as plain values; what is not defined is null. Cost in dollars is null while no prices are known."""
-    return {name: plain(value) for name, value in policy.metrics.items()} | {"cost_per_1k_usd": None}
+def metrics(policy: Policy, in_usd: bool) -> dict[str, Any]:
+    """Metrics as plain values; what is not defined is null. Cost in dollars is null where no prices are known."""
+    plainly = {name: plain(value) for name, value in policy.metrics.items()}
+    return plainly | {"cost_per_1k_usd": plainly["cost"] if in_usd else None}
 
 
 def plain(estimate: Estimate) -> dict[str, float | None]:

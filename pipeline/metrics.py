@@ -8,7 +8,7 @@ ties in random order, so that a random router has 0.5 on average and not by conv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,13 @@ Reals = NDArray[np.float64]
 Measured = Mapping[str, float]
 
 FLASH, PRO = 0, 1
+HEADS = ("flash", "pro")
 CALIBRATION_BINS = 10
 REPLICATES = 500
 FEWEST_REPLICATES = 200
 CELLS_TO_RESAMPLE = 4_000_000
+ROUNDING = 1e-12
+REPLICATES_AT_ONCE = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +46,12 @@ class Curve:
     Attributes:
         pro_rate: [K], ascending from 0 to 1.
         accuracy: [K], share of requests answered correctly, in [0, 1].
+        cost: [K], mean cost of a request; None where it was not asked for.
     """
 
     pro_rate: Reals
     accuracy: Reals
+    cost: Reals | None = None
 
     @property
     def gap(self) -> float:
@@ -64,7 +69,7 @@ class Curve:
 
     def cpt(self, share: float) -> float:
         """Call-performance threshold: the least pro rate that recovers `share` of the gap."""
-        reached = np.flatnonzero(self.pgr >= share)
+        reached = np.flatnonzero(self.pgr >= share - ROUNDING)
         if not len(reached):
             return float("nan")
         at = reached[0]
@@ -73,7 +78,7 @@ class Curve:
     def aiq(self) -> float:
         """Average improvement in quality: mean height of the non-decreasing concave hull over cost.
 
-        The cost of a request depends on its tier alone here, so cost runs as the pro rate does.
+        Cost runs as the pro rate does here, as if every request cost the same at a tier: AIQ compares rankings.
         """
         step = np.diff(self.pro_rate)
         step, rise = step[step > 0], np.diff(self.accuracy)[step > 0]
@@ -114,6 +119,12 @@ class Ranking:
         rate = np.cumsum(weight)[self.ends] / total
         return Curve(np.append(0.0, rate), np.append(flash, flash + gained) / total)
 
+    def costed(self, cost: Reals) -> Curve:
+        """The curve with the mean cost of a request, from those of each row at flash and at pro, float64[N, 2]."""
+        flash, pro = cost[self.order].T
+        spent = flash.sum() + np.append(0.0, np.cumsum(pro - flash)[self.ends])
+        return replace(self.curve(), cost=spent / len(flash))
+
     def auroc(self, weight: Reals | None = None) -> float:
         """Area under the ROC curve of the label "pro right and flash wrong"; NaN with one class."""
         weight = np.ones(len(self.order)) if weight is None else weight[self.order]
@@ -146,69 +157,99 @@ def ranking_metrics(score: Reals, outcomes: Reals) -> Callable[[Reals], dict[str
     return measure
 
 
-def decision_metrics(
-    pro_share: Reals, outcomes: Reals, costs: tuple[float, float]
-) -> Callable[[Reals], dict[str, float]]:
-    """Metrics of decisions, as a function of row weights.
+@dataclass(frozen=True, slots=True)
+class Means:
+    """Metrics that follow from weighted means of columns: a function of row weights, and quick to resample.
+
+    Attributes:
+        columns: float64[N] by name.
+        derive: the metrics by name, from the means by name; element by element, of R replicates at once.
+    """
+
+    columns: Mapping[str, Reals]
+    derive: Callable[[Mapping[str, Reals]], dict[str, Reals]]
+
+    def __call__(self, weight: Reals) -> dict[str, float]:
+        """The metrics where row i counts `weight[i]` times."""
+        total = weight.sum()
+        means = {name: np.asarray(weight @ column / total) for name, column in self.columns.items()}
+        return {name: float(value) for name, value in self.derive(means).items()}
+
+
+def decision_metrics(pro_share: Reals, outcomes: Reals, amounts: Mapping[str, Reals]) -> Means:
+    """Metrics of decisions.
 
     Args:
         pro_share: float[N], probability with which each request goes to pro: 0 or 1 for a router.
         outcomes: float[N, 2].
-        costs: cost of a request at flash and at pro.
+        amounts: what each request costs or gets at flash and at pro, float[N, 2], by name; each becomes a mean, and
+            with `saved` (against pro) there is its share, with `settled` (right in the end) what a right answer costs.
     """
-    routed = outcomes[:, FLASH] + pro_share * (outcomes[:, PRO] - outcomes[:, FLASH])
     label = needs_pro(outcomes)
-    agrees = np.where(label, pro_share, 1 - pro_share)
-    cost = costs[FLASH] + pro_share * (costs[PRO] - costs[FLASH])
+    spent = {name: pair[:, FLASH] + pro_share * (pair[:, PRO] - pair[:, FLASH]) for name, pair in amounts.items()}
+    columns = {
+        "accuracy": outcomes[:, FLASH] + pro_share * (outcomes[:, PRO] - outcomes[:, FLASH]),
+        "flash": outcomes[:, FLASH],
+        "pro": outcomes[:, PRO],
+        "pro_rate": pro_share,
+        "needy": label.astype(float),
+        "label_accuracy": np.where(label, pro_share, 1 - pro_share),
+    }
 
-    def measure(weight: Reals) -> dict[str, float]:
-        total = weight.sum()
-        accuracy, flash, pro = (
-            float(weight @ column / total) for column in (routed, outcomes[:, FLASH], outcomes[:, PRO])
-        )
-        needy = float(weight @ label / total)
+    def derive(means: Mapping[str, Reals]) -> dict[str, Reals]:
+        accuracy, flash, pro, needy = (means[name] for name in ("accuracy", "flash", "pro", "needy"))
+        more = {name: means[name] for name in spent}
+        if "saved" in more:
+            more["saved_share"] = _quotient(more["saved"], more["cost"] + more["saved"])
+        if "settled" in more:
+            more["cost_per_correct"] = _quotient(more["cost"], more["settled"])
         return {
             "accuracy": accuracy,
             "gap": pro - flash,
-            "quality": accuracy / (pro or np.nan),
-            "pgr": (accuracy - flash) / ((pro - flash) or np.nan),
-            "pro_rate": float(weight @ pro_share / total),
-            "cost": float(weight @ cost / total),
-            "label_accuracy": float(weight @ agrees / total),
-            "majority_rate": max(needy, 1 - needy),
+            "quality": _quotient(accuracy, pro),
+            "pgr": _quotient(accuracy - flash, pro - flash),
+            "pro_rate": means["pro_rate"],
+            **more,
+            "label_accuracy": means["label_accuracy"],
+            "majority_rate": np.maximum(needy, 1 - needy),
         }
 
-    return measure
+    return Means(columns | spent, derive)
 
 
-def probability_metrics(probabilities: Reals, outcomes: Reals) -> Callable[[Reals], dict[str, float]]:
-    """Brier score, log loss and expected calibration error of both heads and their mean, as a function of row weights.
+def probability_metrics(probabilities: Reals, outcomes: Reals) -> Means:
+    """Brier score, log loss and expected calibration error of both heads and their mean.
 
     ECE has bins of equal count, cut on the unweighted rows.
     """
     safe = np.clip(probabilities, 1e-7, 1 - 1e-7)
-    brier = (probabilities - outcomes) ** 2
-    loss = -np.where(outcomes == 1, np.log(safe), np.log1p(-safe))
-    bins = [equal_count_bins(column) for column in probabilities.T]
+    by_kind = {
+        "brier": (probabilities - outcomes) ** 2,
+        "log_loss": -np.where(outcomes == 1, np.log(safe), np.log1p(-safe)),
+    }
+    columns = {f"{kind}_{tier}": pair[:, at] for kind, pair in by_kind.items() for at, tier in enumerate(HEADS)}
+    misses: dict[str, list[str]] = {tier: [] for tier in HEADS}
+    for at, tier in enumerate(HEADS):
+        place = equal_count_bins(probabilities[:, at])
+        for number in np.unique(place):
+            name = f"miss_{tier}_{number}"
+            columns[name] = (place == number) * (probabilities[:, at] - outcomes[:, at])
+            misses[tier].append(name)
 
-    def measure(weight: Reals) -> dict[str, float]:
-        total = weight.sum()
-        by_tier: dict[str, list[float]] = {
-            "brier": [float(weight @ column / total) for column in brier.T],
-            "log_loss": [float(weight @ column / total) for column in loss.T],
-            "ece": [
-                float(np.abs(np.bincount(place, weight * (p - y))).sum() / total)
-                for place, p, y in zip(bins, probabilities.T, outcomes.T, strict=True)
-            ],
+    def derive(means: Mapping[str, Reals]) -> dict[str, Reals]:
+        tiers = {name: means[name] for name in columns if not name.startswith("miss")}
+        tiers |= {
+            f"ece_{tier}": np.sum([np.abs(means[name]) for name in names], axis=0) for tier, names in misses.items()
         }
-        tiers = {
-            f"{name}_{tier}": value
-            for name, pair in by_tier.items()
-            for tier, value in zip(("flash", "pro"), pair, strict=True)
-        }
-        return {name: float(np.mean(pair)) for name, pair in by_tier.items()} | tiers
+        both = {kind: (tiers[f"{kind}_flash"] + tiers[f"{kind}_pro"]) / 2 for kind in ("brier", "log_loss", "ece")}
+        return both | tiers
 
-    return measure
+    return Means(columns, derive)
+
+
+def _quotient(one: Reals, other: Reals) -> Reals:
+    """NaN where it is not defined."""
+    return np.asarray(one / np.where(other == 0, np.nan, other))
 
 
 def equal_count_bins(values: Reals) -> NDArray[np.int64]:
@@ -228,18 +269,44 @@ def estimates(measure: Callable[[Reals], Measured], groups: NDArray[np.int64], s
     Returns:
         An estimate per metric; its interval is NaN where fewer than half of the replicates define it.
     """
-    draws = [measure(weight) for weight in resampled(groups, seed)]
     values = measure(np.ones(len(groups)))
-    return {name: _estimate(value, np.array([draw[name] for draw in draws])) for name, value in values.items()}
+    if isinstance(measure, Means):
+        draws = _resampled_means(measure, groups, seed)
+    else:
+        found = [measure(weight) for weight in resampled(groups, seed)]
+        draws = {name: np.array([each[name] for each in found]) for name in values}
+    return {name: _estimate(value, draws[name]) for name, value in values.items()}
+
+
+def mean_estimates(columns: Mapping[str, Reals], groups: NDArray[np.int64], seed: int) -> dict[str, Estimate]:
+    """Means of columns, float[N] by name, with their intervals."""
+    return estimates(Means(columns, dict), groups, seed)
+
+
+def _resampled_means(measure: Means, groups: NDArray[np.int64], seed: int) -> dict[str, Reals]:
+    """The metrics of the replicates, float64[R] by name, from sums over groups instead of rows."""
+    sums = np.stack([np.bincount(groups), *(np.bincount(groups, column) for column in measure.columns.values())], 1)
+    sizes, *totals = np.concatenate([counts @ sums for counts in _drawn(groups, seed)]).T
+    return measure.derive({name: total / sizes for name, total in zip(measure.columns, totals, strict=True)})
 
 
 def resampled(groups: NDArray[np.int64], seed: int) -> Iterator[Reals]:
     """Row weights of bootstrap replicates over whole groups."""
-    count = int(groups.max()) + 1
+    for counts in _drawn(groups, seed):
+        for count in counts:
+            yield count[groups]
+
+
+def _drawn(groups: NDArray[np.int64], seed: int) -> Iterator[Reals]:
+    """How often each of G groups is drawn in bootstrap replicates, float64[at most REPLICATES_AT_ONCE, G]."""
+    size = int(groups.max()) + 1
     random = np.random.default_rng(seed)
-    replicates = int(np.clip(CELLS_TO_RESAMPLE // len(groups), FEWEST_REPLICATES, REPLICATES))
-    for _ in range(replicates):
-        yield np.bincount(random.integers(0, count, count), minlength=count)[groups].astype(float)
+    left = int(np.clip(CELLS_TO_RESAMPLE // len(groups), FEWEST_REPLICATES, REPLICATES))
+    while left:
+        count = min(left, REPLICATES_AT_ONCE)
+        drawn = random.integers(0, size, (count, size)) + size * np.arange(count)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size).astype(float)
+        left -= count
 
 
 def _estimate(value: float, draws: Reals) -> Estimate:

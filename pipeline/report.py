@@ -11,25 +11,20 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline import figures
-from pipeline.findings import Findings, Policy, WordEffect
-from pipeline.metrics import FLASH, PRO, Estimate
+from pipeline.findings import Findings, Target, WordEffect
+from pipeline.metrics import Estimate
+from pipeline.numerals import MISSING, interval, shown, told
+from pipeline.worth import counts_more, estimates_told, headline, savings, tiles
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 WIDE, NARROW = 880, 400
 MOST_SLICES, LARGEST_SLICES = 60, 30
-FORMATS = {
-    "share": (100, ".1f", "\N{NO-BREAK SPACE}%"),
-    "rate": (100, ".0f", "\N{NO-BREAK SPACE}%"),
-    "score": (1, ".3f", ""),
-    "cost": (1, ".3g", ""),
-    "points": (1, "+.1f", ""),
-    "shift": (1, "+.2f", ""),
-}
 DECIDED = (
     ("accuracy", "accuracy", "share"),
+    ("quality", "quality", "share"),
     ("pro_rate", "sent to pro", "share"),
     ("cost", "cost", "cost"),
-    ("quality", "quality", "share"),
+    ("delivery", "total cost", "cost"),
     ("pgr", "PGR", "score"),
     ("label_accuracy", "label accuracy", "share"),
 )
@@ -41,22 +36,38 @@ RANKED = (
     ("auroc", "AUROC", "score"),
 )
 FACTS = {
-    "Data": ("data",),
-    "Operating point": (
-        "operating_point",
-        "threshold",
-        "evidence_floor",
-        "objective",
-        "certificate",
-        "cost_unit",
-        "costs",
-    ),
-    "Artifact": ("tiers", "features", "parity", "onnx"),
-    "Versions": ("schema", "version", "created_at", "git_commit", "libraries", "python"),
+    "Data": ("data", "retuned_on", "held_out"),
+    "Operating point": ("operating_point", "objective"),
+    "Certificate": ("certificate",),
+    "Costs": ("cost_unit", "costs_estimated", "costs", "tariff"),
+    "Artifact": ("tiers", "features", "vocabulary", "parity", "onnx"),
+    "Versions": ("schema", "version", "retuned_from", "fitted_in", "created_at", "git_commit", "libraries", "python"),
     "Configuration": ("config",),
 }
-MISSING = "\N{EN DASH}"
-TOLD_ABOVE = ("metrics", "baselines", "warnings")
+# What the page says already: above, or the same number in another place of the manifest.
+TOLD_ELSEWHERE = (
+    *("metrics", "baselines", "warnings", "threshold", "evidence_floor"),
+    *(f"certificate · {name}" for name in ("certified", "claim", "verdict")),
+    *(f"config · {name}" for name in ("objective", "certify", "max_loss", "confidence_level", "at", "settings")),
+)
+SECTIONS = {
+    "policies": "Policies",
+    "curve": "Cost and quality",
+    "worth": "Worth",
+    "reliability": "Reliability",
+    "coefficients": "Coefficients",
+    "words": "Words",
+    "splits": "Unseen kinds",
+    "learning": "Learning curve",
+    "slices": "Categories",
+    "facts": "Facts",
+}
+STEADY_TARGET = (
+    "A price moves what a quality target costs, but not its threshold, as long as pro is the dearer tier of every "
+    "request: the cheapest rule that keeps the quality is then the one that sends fewest requests to pro."
+)
+STEADY_SHARE = "A limit on the share sent to pro asks for nothing about prices, so no price moves its threshold."
+STEADY = {"min_quality": STEADY_TARGET, "pro_rate": STEADY_SHARE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +110,25 @@ def render(findings: Findings, manifest: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters |= {"shown": shown, "interval": interval, "told": told}
-    slices = sorted(findings.slices, key=lambda one: -one.rows)
+    page.filters |= {"shown": shown, "interval": interval, "told": told, "sentence": sentence}
+    slices, router = sorted(findings.slices, key=lambda one: -one.rows), findings.policy("router")
     kept = slices if len(slices) <= MOST_SLICES else slices[:LARGEST_SLICES]
     return page.get_template(TEMPLATE.name).render(
         found=findings,
         manifest=manifest,
-        router=findings.policy("router"),
-        headline=headline(findings.policy("router"), manifest),
-        decided=DECIDED,
-        ranked=RANKED,
+        router=router,
+        headline=headline(findings, manifest),
+        sections=sections(findings, manifest),
+        tiles=tiles(findings, manifest),
+        decided=[column for column in DECIDED if column[0] != "delivery" or counts_more(findings)],
+        ranked=[*RANKED],
         notes=[policy.note for policy in findings.policies if policy.note],
         pictures=_pictures(findings, manifest),
+        savings=savings(findings, manifest),
+        numbers=numbers(findings.money.targets),
+        counts_more=counts_more(findings),
+        steady=STEADY.get(manifest["objective"]["name"], ""),
+        estimates=estimates_told(manifest),
         slices=kept,
         slices_left_out=slices[len(kept) :],
         slice_scale=Scale.over([value for one in kept for value in (one.gain, one.loss)], 0.0),
@@ -121,45 +139,27 @@ def render(findings: Findings, manifest: Mapping[str, Any]) -> str:
     )
 
 
-def shown(value: float | None, kind: str) -> str:
-    """A number for people: a dash where it was not measured, "not defined" where it is NaN."""
-    if value is None:
-        return MISSING
-    return "not defined" if math.isnan(value) else _number(value, kind) + FORMATS[kind][2]
+def sections(findings: Findings, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Titles of the page's sections by id: all, but of a re-tuned version only those that were measured anew."""
+    if "retuned_from" not in manifest:
+        return SECTIONS
+    old = {
+        "coefficients": findings.coefficients,
+        "words": findings.helping,
+        "splits": findings.splits,
+        "learning": findings.learning,
+    }
+    return {name: title for name, title in SECTIONS.items() if old.get(name, True)}
 
 
-def interval(estimate: Estimate, kind: str) -> str:
-    """The 95 % interval, or nothing where there is none or it has no width."""
-    if not math.isfinite(estimate.high - estimate.low):
-        return ""
-    low, high = _number(estimate.low, kind), _number(estimate.high, kind)
-    return "" if low == high else f"[{low}, {high}]"
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."
 
 
-def told(estimate: Estimate | None, kind: str) -> str:
-    """Value and interval in one line."""
-    return (
-        shown(None, kind) if estimate is None else f"{shown(estimate.value, kind)} {interval(estimate, kind)}".strip()
-    )
-
-
-def _number(value: float, kind: str) -> str:
-    factor, form, _ = FORMATS[kind]
-    text = format(factor * value, form)
-    return text.replace("-", "\N{MINUS SIGN}") if float(text) else text.lstrip("+-")
-
-
-def headline(router: Policy, manifest: Mapping[str, Any]) -> str:
-    """What the version does at its operating point on the test part, in plain sentences."""
-    choice, correct = manifest["operating_point"]["policy"], told(router.metrics["accuracy"], "share")
-    if choice == "always pro":
-        return f"Always pro: every request goes to pro, so nothing is saved. It answers {correct} correctly."
-    cost, ceiling = router.metrics["cost"].value, float(manifest["costs"][PRO])
-    kept = f"keeps {told(router.metrics['quality'], 'share')} of its accuracy"
-    kept += f", at {shown(cost / ceiling, 'share')} of its cost." if ceiling else "."
-    if choice == "always flash":
-        return f"Always flash: no request goes to pro. Doing without it {kept}"
-    return f"Sends {shown(router.metrics['pro_rate'].value, 'share')} of requests to pro and {kept}"
+def numbers(targets: Sequence[Target]) -> dict[int, Target]:
+    """The other operating points by the number that picture and table give them."""
+    return dict(enumerate((target for target in targets if target.metrics and not target.chosen), start=1))
 
 
 def split_verdict(findings: Findings) -> str:
@@ -183,7 +183,7 @@ def split_verdict(findings: Findings) -> str:
 
 def facts(manifest: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
     """The manifest under headings, nested keys flattened; what the page does not know comes last."""
-    known = {key for keys in FACTS.values() for key in keys} | set(TOLD_ABOVE)
+    known = {key for keys in FACTS.values() for key in keys}
     sections = FACTS | {"Also in the manifest": tuple(key for key in manifest if key not in known)}
     listed = {
         title: [row for key in keys if key in manifest for row in _flattened(key, manifest[key])]
@@ -193,6 +193,8 @@ def facts(manifest: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
 
 
 def _flattened(key: str, value: object) -> Iterator[tuple[str, str]]:
+    if key in TOLD_ELSEWHERE:
+        return
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
             yield from _flattened(f"{key} · {name}", inner)
@@ -212,10 +214,13 @@ def _longest_shift(findings: Findings) -> float:
 
 def _pictures(findings: Findings, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The SVG elements by name; a picture without anything to draw is missing."""
-    costs = float(manifest["costs"][FLASH]), float(manifest["costs"][PRO])
+    flash, pro = manifest["costs"]
+    curve = figures.Costed(
+        findings.policies, numbers(findings.money.targets), findings.money.certified_rate, (flash, pro),
+        manifest["cost_unit"],
+    )  # fmt: skip
     drawn: dict[str, Any] = {
-        name: figures.cost_curve(findings.policies, costs, manifest["cost_unit"], width)
-        for name, width in (("wide", WIDE), ("narrow", NARROW))
+        name: figures.cost_curve(curve, width) for name, width in (("wide", WIDE), ("narrow", NARROW))
     }
     drawn["reliability"] = {tier: figures.reliability(tier, findings.reliability) for tier in findings.reliability}
     if findings.coefficients:

@@ -44,6 +44,19 @@ class Smoothing:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Rows that were fitted on, each as the vocabulary without its own group sees it: out of fold.
+
+    Attributes:
+        features: float32[N, 10].
+        evidence: float32[N].
+    """
+
+    features: Features
+    evidence: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class Router:
     """A fitted router."""
 
@@ -57,7 +70,11 @@ class Router:
 
     def gain(self, traces: Traces) -> NDArray[np.float32]:
         """P(pro correct) - P(flash correct), float32[N], rounded as the exported file rounds it."""
-        flash, pro = self.heads.probabilities(self.measure(traces)[0]).astype(np.float32).T
+        return self.gain_of(self.measure(traces)[0])
+
+    def gain_of(self, features: Features) -> NDArray[np.float32]:
+        """The gain from features, float32[N]."""
+        flash, pro = self.heads.probabilities(features).astype(np.float32).T
         return np.asarray(pro - flash)
 
 
@@ -66,12 +83,12 @@ def counts(traces: Traces) -> Counts:
     return Counts(traces.bags, traces.outcomes, pd.factorize(traces.group)[0], traces.encoder.lexicon)
 
 
-def fit(traces: Traces, smoothing: Smoothing) -> tuple[Router, Features]:
+def fit(traces: Traces, smoothing: Smoothing) -> tuple[Router, LeftOut]:
     """Fit on all of the traces; returns the router and the leave-one-out features its heads were fitted on."""
     words = counts(traces)
-    features, _ = measure(traces.tally, words.leave_one_out(smoothing.strength))
-    fitted = heads.fit(features, traces.outcomes, smoothing.regularisation, category_weights(traces.category))
-    return Router(words.vocabulary(smoothing.strength), fitted, smoothing), features
+    left_out = LeftOut(*measure(traces.tally, words.leave_one_out(smoothing.strength)))
+    fitted = heads.fit(left_out.features, traces.outcomes, smoothing.regularisation, category_weights(traces.category))
+    return Router(words.vocabulary(smoothing.strength), fitted, smoothing), left_out
 
 
 def category_weights(category: NDArray[np.object_]) -> Reals:

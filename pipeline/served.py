@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,13 +13,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from features.errors import ArtifactError
 from features.graph import FEATURES, REQUEST_INPUTS, session
 from features.measure import Tally
 from features.request import Request
 from features.vocabulary import WEIGHT_SCALE
 from features.words import NUMBERS, PLACEHOLDERS, SYMBOLS, Tokenizer, batches_by_length
-from pipeline.artifact import read_manifest
+from pipeline.artifact import read_whole, verified
+from pipeline.schema import TIERS
 from pipeline.traces import Traces
 
 OUTPUTS = ("features", "probabilities", "gain", "evidence", "use_pro")
@@ -73,15 +72,14 @@ class Served:
         Raises:
             ArtifactError: the folder is no version, or its file is not the one that the manifest describes.
         """
-        manifest, path = read_manifest(folder), folder / "router.onnx"
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ArtifactError(f"{path} cannot be read ({error.strerror}): restore it, or train again") from error
-        stated = manifest.get("onnx", {}).get("router", {}).get("sha256")
-        if hashlib.sha256(content).hexdigest() != stated:
-            raise ArtifactError(f"{path} is not the file that its manifest describes: restore it, or train again")
-        return cls(onnx.load_model_from_string(content)), manifest
+        manifest = read_whole(folder)
+        return cls(onnx.load_model_from_string(verified(folder, "router.onnx", manifest["onnx"]["router"]))), manifest
+
+    @property
+    def weight_units(self) -> NDArray[np.int32]:
+        """The weights of the known words in units of 2**-12, int32[V, 2], in the order of `weights`."""
+        weights = np.array(list(self.weights.values()), float).reshape(-1, len(TIERS))
+        return np.asarray(np.rint(WEIGHT_SCALE * weights), dtype=np.int32)
 
     def run(self, prompts: Sequence[str], tally: Tally) -> Outputs:
         """All outputs for N requests, by name, in batches of similar length."""
@@ -93,15 +91,15 @@ class Served:
         back = np.argsort(np.concatenate(batches))
         return {name: np.concatenate([part[name] for part in parts])[back] for name in OUTPUTS}
 
-    def _run(self, prompts: Sequence[str], inputs: dict[str, NDArray[np.int64]]) -> Outputs:
+    def _run(self, prompts: Sequence[str], inputs: dict[str, NDArray[Any]]) -> Outputs:
         values = self._session.run(OUTPUTS, {"prompt": np.array(prompts, dtype=object), **inputs})
         return dict(zip(OUTPUTS, values, strict=True))
 
-    def decide(self, request: Request) -> Outputs:
-        """All outputs for one request, each of length 1."""
-        return self._run(
-            [request.prompt], {name: np.array([getattr(request, name)], np.int64) for name in REQUEST_INPUTS}
-        )
+    def decide(self, request: Request, threshold: float | None = None) -> Outputs:
+        """All outputs for one request, each of length 1; with a threshold in the place of the tuned one, if given."""
+        inputs = {name: np.array([getattr(request, name)], np.int64) for name in REQUEST_INPUTS}
+        override = {} if threshold is None else {"threshold": np.array(threshold, np.float32)}
+        return self._run([request.prompt], inputs | override)
 
     def texts(self, traces: Traces) -> list[str]:
         """The prompts, or texts with the same words: in sorted order, with unknown ones for the placeholders."""

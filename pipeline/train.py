@@ -10,18 +10,32 @@ from typing import Any
 import joblib
 import numpy as np
 
-from pipeline import artifact, generalisation, manifest, parts, policies, report, router, tracking, tune
-from pipeline.config import RELATIVE_COSTS, Config
+from pipeline import (
+    artifact,
+    costs,
+    frontier,
+    generalisation,
+    held_out,
+    manifest,
+    observed,
+    parts,
+    report,
+    router,
+)
+from pipeline.config import Config
 from pipeline.evaluate import evaluate
 from pipeline.export import Export, export
 from pipeline.findings import Findings
+from pipeline.held_out import HeldOut
+from pipeline.recorder import Tracked, recorder
 from pipeline.router import Router
+from pipeline.sample import Priced
 from pipeline.traces import Traces, load
+from pipeline.tune import tune
 
 Step = Callable[[str], None]
 
 EXPORT_ROWS = 5_000
-MOST_TEST_ROWS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +45,7 @@ class Trained:
     folder: Path
     manifest: Mapping[str, Any]
     findings: Findings
-    tracked: tracking.Tracked
+    tracked: Tracked
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +75,7 @@ def train(config: Config, step: Step = lambda _: None) -> Trained:
         step: called with the name of each step as it begins, and with more detail while it goes on.
 
     Raises:
-        InputError: traces, target or configuration cannot be used: no version was written.
+        InputError: traces, target, prices or configuration cannot be used: no version was written.
         ParityError: the exported file would decide otherwise than scikit-learn: no version was written.
         StorageError: the version or the MLflow store cannot be written.
     """
@@ -69,23 +83,29 @@ def train(config: Config, step: Step = lambda _: None) -> Trained:
     step("choosing the smoothing")
     smoothing = router.choose(given.fit, config.seed)
     step("fitting")
-    fitted, features = router.fit(given.fit, smoothing)
-    tuned, test = policies.observe(fitted, given.tune), policies.observe(fitted, given.test)
-    point = tune.operate(tuned.gain, tuned.evidence, tuned.traces.outcomes, config.min_quality)
+    fitted, left_out = router.fit(given.fit, smoothing)
+    rules = frontier.declare(fitted.gain_of(left_out.features), left_out.evidence)
+    step("tuning")
+    both = observed.observe(fitted, given.tune, config.seed), observed.observe(fitted, given.test, config.seed)
+    held = HeldOut(both[0].observed, both[1].observed, rules)
+    tariff = costs.learn(config.settings, given.data["models"], held.tune, config.aim.priced_at)
+    priced = Priced.of(held, tariff, config.seed)
+    tuned = tune(priced.tuned, rules, config.aim)
     artifact.make_parent(config.out)
-    store = tracking.prepare(config.out)
-    terms = policies.Terms(RELATIVE_COSTS, config.min_quality, config.seed)
-    findings = evaluate(given.sample, given.fit, features, fitted, tuned, test, point, terms, given.warnings, step)
-    step("exporting")
-    with artifact.new_version(config.out) as folder:
-        on_tune = policies.router_policy(tuned, point, terms)
-        known = manifest.describe(artifact.version_of(folder), config, given.data, fitted, point, on_tune, findings)
-        exported = export(fitted, point, _some(test.traces, config.seed), manifest.as_metadata(known))
-        complete = manifest.with_files(known, exported)
-        write(folder, fitted, exported, report.render(findings, complete))
-        version = artifact.publish(folder, complete)
-    step("recording in MLflow")
-    return Trained(version, complete, findings, tracking.record(store, version, complete))
+    with recorder(config.out) as tracked:
+        findings = evaluate(
+            given.sample, given.fit, left_out.features, fitted, both, priced, tuned, config.aim, given.warnings, step
+        )
+        step("exporting")
+        with artifact.new_version(config.out) as folder:
+            name, kept = artifact.version_of(folder), held_out.write(folder, held)
+            known = manifest.describe(name, config, given.data, fitted, priced, tuned, findings, kept)
+            exported = export(fitted, tuned.point, _some(both[1].traces, config.seed), manifest.as_metadata(known))
+            complete = manifest.with_files(known, exported)
+            write(folder, fitted, exported, report.render(findings, complete))
+            version = artifact.publish(folder, complete)
+        step("recording in MLflow")
+        return Trained(version, complete, findings, tracked.record(version))
 
 
 def read(config: Config, step: Step) -> Given:
@@ -95,13 +115,14 @@ def read(config: Config, step: Step) -> Given:
     divided = parts.split(traces, parts.by_time(traces) if config.split == "time" else parts.by_group(config.seed))
     fit, tuning, test = (traces.take(getattr(divided, name)) for name in parts.PARTS)
     warnings = router.check_learnable(fit, tuning, test)
-    if len(test) > MOST_TEST_ROWS:
-        warnings.append(f"evaluated on {MOST_TEST_ROWS:,} of the {len(test):,} traces of the test part")
-        drawn = np.random.default_rng(config.seed).permutation(len(test))[:MOST_TEST_ROWS]
+    if len(test) > manifest.MOST_ROWS:
+        warnings.append(f"evaluated on {manifest.MOST_ROWS:,} of the {len(test):,} traces of the test part")
+        drawn = np.random.default_rng(config.seed).permutation(len(test))[: manifest.MOST_ROWS]
         test = test.take(np.sort(drawn))
     return Given(
-        fit, tuning, test, generalisation.sample(traces, config.seed), manifest.data(traces, divided), warnings
-    )
+        fit, tuning, test, generalisation.sample(traces, config.seed), manifest.data(traces, divided),
+        warnings,
+    )  # fmt: skip
 
 
 def _some(traces: Traces, seed: int) -> Traces:
@@ -109,7 +130,7 @@ def _some(traces: Traces, seed: int) -> Traces:
 
 
 def write(folder: Path, fitted: Router, exported: Export, page: str) -> None:
-    """Write a version's files, all but the manifest."""
+    """Write a version's files, all but the manifest and the rows held out."""
     for name in ("router", "scorer"):
         (folder / f"{name}.onnx").write_bytes(getattr(exported, name).SerializeToString(deterministic=True))
     joblib.dump(

@@ -1,4 +1,4 @@
-"""The operating point: the cheapest threshold that keeps a share of always-pro's accuracy."""
+"""The operating point: the decision rule that serves an objective best, and what is certified of it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from features.errors import TargetError
-from pipeline.metrics import FLASH, PRO, Ranking, Reals
+from pipeline.certificate import Certificate, certificate, tested
+from pipeline.config import Aim
+from pipeline.frontier import ALWAYS_FLASH, ALWAYS_PRO, Frontier, Gains, Rules
+from pipeline.metrics import Reals
+from pipeline.objective import Objective
+from pipeline.sample import Sample
 
-ALWAYS_PRO = -1.0
-ALWAYS_FLASH = 2.0
-EVIDENCE_PERCENTILE = 0.5
 FORCED = 3.0
-
-Gains = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +28,8 @@ class OperatingPoint:
         pro_rate: share of requests sent to pro.
         accuracy: share of requests answered correctly.
         quality: accuracy divided by that of always-pro; None where that is 0.
+        cost: mean cost of the models' calls, in the unit of the costs.
+        delivery: mean total delivery cost, in the same unit.
     """
 
     threshold: float
@@ -37,14 +38,68 @@ class OperatingPoint:
     pro_rate: float
     accuracy: float
     quality: float | None
+    cost: float
+    delivery: float
 
 
-def evidence_floor(evidence: NDArray[np.float32]) -> float:
-    """A low percentile of the evidence of rows that were not fitted on.
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A choice, and what is guaranteed of it."""
 
-    Half a percent: at 1 % the floor alone lost 0.004 APGR on routellm_mmlu in the random split, at 0.5 % 0.002.
+    point: OperatingPoint
+    certificate: Certificate
+
+
+def tune(sample: Sample, rules: Rules, aim: Aim) -> Tuned:
+    """Choose among decision rules.
+
+    Args:
+        sample: the tune part; not fitted on, and not seen when the rules were declared.
+        rules: to choose among.
+        aim: what the choice is to achieve, and what is to be certified of it.
+
+    Raises:
+        TargetError: no rule that may be chosen reaches the objective.
+        InputError: the objective is about money, and no prices are known.
     """
-    return float(np.float32(np.percentile(evidence, EVIDENCE_PERCENTILE)))
+    frontier, found = over(sample, rules), tested(aim.claim, sample.rows, rules)
+    certified = np.arange(len(rules)) <= found[0]
+    wished = _at(aim.objective, frontier, None)
+    served = _at(aim.objective, frontier, certified) if aim.certify else wished
+    held = certificate(aim.claim, sample.rows, rules, frontier, served, wished, found)
+    return Tuned(point(rules, frontier, served), held)
+
+
+def _at(objective: Objective, frontier: Frontier, allowed: NDArray[np.bool_] | None) -> int:
+    """The rule to serve; one that sends all these rows to pro is as good as always-pro, and safer."""
+    at = objective.choose(frontier, allowed)
+    return 0 if frontier.pro_rate[at] == 1 else at
+
+
+def operate(sample: Sample, rules: Rules, objective: Objective) -> OperatingPoint:
+    """The operating point of an objective alone; see `tune`."""
+    frontier = over(sample, rules)
+    return point(rules, frontier, objective.choose(frontier))
+
+
+def over(sample: Sample, rules: Rules) -> Frontier:
+    """What every rule does on the rows."""
+    rows = sample.rows
+    return Frontier.over(rules.places(rows.gain, rows.evidence), len(rules), rows.outcomes, sample.costs)
+
+
+def point(rules: Rules, frontier: Frontier, at: int) -> OperatingPoint:
+    """A rule as an operating point."""
+    threshold, floor, policy = float(rules.thresholds[at]), rules.evidence_floor, "router"
+    if at == len(rules) - 1:
+        threshold, floor, policy = ALWAYS_FLASH, 0.0, "always flash"
+    elif frontier.pro_rate[at] == 1:
+        threshold, policy = ALWAYS_PRO, "always pro"
+    accuracy, pro = float(frontier.accuracy[at]), float(frontier.accuracy[0])
+    return OperatingPoint(
+        threshold, floor, policy, float(frontier.pro_rate[at]), accuracy, accuracy / pro if pro else None,
+        float(frontier.cost[at]), float(frontier.delivery[at]),
+    )  # fmt: skip
 
 
 def scores(gain: Gains, evidence: NDArray[np.float32], floor: float) -> Reals:
@@ -52,61 +107,6 @@ def scores(gain: Gains, evidence: NDArray[np.float32], floor: float) -> Reals:
     return np.where(evidence < np.float32(floor), FORCED, gain.astype(float))
 
 
-def operate(gain: Gains, evidence: NDArray[np.float32], outcomes: Reals, quality: float) -> OperatingPoint:
-    """The operating point for a quality, on rows that were not fitted on; see `for_quality`."""
-    floor = evidence_floor(evidence)
-    return for_quality(scores(gain, evidence, floor), outcomes, floor, quality)
-
-
-def for_quality(score: Reals, outcomes: Reals, floor: float, quality: float) -> OperatingPoint:
-    """The highest threshold that keeps `quality` of always-pro's accuracy.
-
-    Args:
-        score: float64[N], see `scores`; values above 1 go to pro at any threshold.
-        outcomes: float64[N, 2], both observed.
-        floor: evidence floor that `score` was made with.
-        quality: share of always-pro's accuracy to keep, > 0.
-
-    Raises:
-        TargetError: no threshold keeps that much; names the best that can be reached.
-    """
-    flash, pro = outcomes[:, FLASH].mean(), outcomes[:, PRO].mean()
-    if flash >= quality * pro:
-        return OperatingPoint(ALWAYS_FLASH, 0.0, "always flash", 0.0, float(flash), _ratio(flash, pro))
-    ranking = Ranking.by(score, outcomes)
-    curve = ranking.curve()
-    values = score[ranking.order][ranking.ends]
-    reached = np.flatnonzero(curve.accuracy[1:] >= quality * pro)
-    if not len(reached):
-        best = curve.accuracy.max() / pro
-        raise TargetError(
-            f"a quality of {quality:g} cannot be reached: the best threshold keeps {best:.4f} of always-pro's accuracy "
-            f"({pro:.4f}) on {len(score):,} tune rows; ask for --min-quality {np.floor(best * 1000) / 1000:g} or less"
-        )
-    at = reached[0]
-    last = at + 1 == len(values)
-    policy = "always pro" if last else "router"
-    threshold = ALWAYS_PRO if last else threshold_between(values[at + 1], values[at])
-    accuracy = float(curve.accuracy[at + 1])
-    return OperatingPoint(threshold, floor, policy, float(curve.pro_rate[at + 1]), accuracy, _ratio(accuracy, pro))
-
-
-def threshold_between(below: float, above: float) -> float:
-    """Midway between two gains, as the float32 that the file holds: above one of them and at most the other."""
-    middle = np.float32((below + min(above, 1.0)) / 2)
-    return float(middle if middle > below else np.nextafter(np.float32(below), np.float32(np.inf)))
-
-
 def sends_to_pro(score: Reals, threshold: float) -> NDArray[np.bool_]:
     """The decisions, bool[N]."""
     return score >= threshold
-
-
-def random_rate(outcomes: Reals, quality: float) -> float:
-    """The share of requests sent to pro at random that keeps `quality` of its accuracy on average."""
-    flash, pro = outcomes[:, FLASH].mean(), outcomes[:, PRO].mean()
-    return float(np.clip((quality * pro - flash) / (pro - flash), 0, 1)) if pro > flash else 0.0
-
-
-def _ratio(accuracy: float, pro: float) -> float | None:
-    return float(accuracy / pro) if pro else None

@@ -13,6 +13,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, settings
+from made_up import AT, CONFIG
 
 from pipeline import router
+from pipeline.config import Aim, Config
+from pipeline.objective import Objective
+from pipeline.recorder import Tracked
 from pipeline.router import Router, Smoothing
+from pipeline.settings import read
 from pipeline.traces import Traces, load
+from pipeline.train import train
 
 # No test times anything: neither a deadline nor the check of how fast examples are made.
 # Derandomised, so that a run says the same of the same code; what a random run found is kept as a test of its own.
@@ -46,8 +53,8 @@ HARD = ("prove", "integral", "theorem", "modulo", "derive", "matrix", "lemma", "
 Row = dict[str, Any]
 
 
-def generate(count: int, seed: int = 0) -> list[Row]:
-    """Generated traces: one per group, in three categories, with systems, tools and times."""
+def generate(count: int, seed: int = 0, *, usage: bool = False) -> list[Row]:
+    """Generated traces: one per group, in three categories, with systems, tools and times, and maybe with usage."""
     draw = random.Random(seed)
     rows: list[Row] = []
     for at in range(count):
@@ -68,7 +75,22 @@ def generate(count: int, seed: int = 0) -> list[Row]:
                 "pro_correct": draw.random() < 0.92,
             }
         )
-    return rows
+    return [row | used(row, draw) for row in rows] if usage else rows
+
+
+def used(row: Row, draw: random.Random) -> Row:
+    """What the answers to a generated trace took; of one in ten nobody kept the tokens."""
+    words = len(row["prompt"].split())
+    amounts: Row = {"flash_confidence": round(min(max(draw.gauss(0.8 if row["flash_correct"] else 0.4, 0.2), 0), 1), 3)}
+    for tier, length in (("flash", 60), ("pro", 90)):
+        tokens = {
+            "input_tokens": 40 + 3 * words,
+            "cached_tokens": 20,
+            "output_tokens": draw.randint(length, 2 * length),
+        }
+        amounts |= {f"{tier}_{name}": count for name, count in tokens.items() if draw.random() < 0.9}
+        amounts[f"{tier}_latency_s"] = round(draw.uniform(0.5, 3), 3)
+    return amounts
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> Path:
@@ -136,7 +158,7 @@ def environment() -> Callable[..., dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def generated() -> Callable[..., list[Row]]:
-    """Generated traces: generated(count, seed=0)."""
+    """Generated traces: generated(count, seed=0, usage=False)."""
     return generate
 
 
@@ -188,6 +210,39 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Version:
 def retrained(trained: Version) -> Version:
     """The same training again, into the same folder."""
     return _train(trained.traces, trained.out)
+
+
+class Unrecorded:
+    """Takes versions where MLflow would, which test_tracking.py is about."""
+
+    def record(self, _: Path) -> Tracked:
+        return Tracked("", "", "", "")
+
+
+@pytest.fixture(scope="session")
+def unrecorded() -> Unrecorded:
+    """A recorder that keeps nothing."""
+    return Unrecorded()
+
+
+@pytest.fixture
+def untracked(monkeypatch: pytest.MonkeyPatch, unrecorded: Unrecorded) -> None:
+    """Training without MLflow."""
+    monkeypatch.setattr("pipeline.train.recorder", lambda _: nullcontext(unrecorded))
+
+
+@pytest.fixture(scope="session")
+def priced(tmp_path_factory: pytest.TempPathFactory, unrecorded: Unrecorded) -> Version:
+    """A version trained on 600 generated traces with usage and prices, for the least total cost; without MLflow."""
+    folder = tmp_path_factory.mktemp("priced")
+    traces = write_rows(folder / "traces.jsonl", generate(600, usage=True))
+    (folder / "tier-router.toml").write_text(CONFIG)
+    aim = Aim(Objective("total_cost", None), at=AT)
+    config = Config((traces,), folder / "models", aim=aim, settings=read(folder / "tier-router.toml"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.train.recorder", lambda _: nullcontext(unrecorded))
+        done = train(config)
+    return Version(done.folder, config.out, traces, {}, "", ())
 
 
 @pytest.fixture(scope="session")

@@ -58,14 +58,16 @@ def fit_part(traces: Traces) -> Traces:
 
 def test_text_and_counts_train_the_same_router(forms: tuple[Traces, Traces, Path]) -> None:
     text, counts, _ = forms
-    one, one_features = router.fit(fit_part(text), Smoothing())
-    other, other_features = router.fit(fit_part(counts), Smoothing())
+    one, one_left_out = router.fit(fit_part(text), Smoothing())
+    other, other_left_out = router.fit(fit_part(counts), Smoothing())
     weights = [
         dict(zip(each.vocabulary.words, map(tuple, each.vocabulary.weights.tolist()), strict=True))
         for each in (one, other)
     ]
     assert weights[0] == weights[1]
-    assert np.array_equal(one_features.view(np.int32), other_features.view(np.int32))
+    for name in ("features", "evidence"):
+        ours, theirs = (getattr(each, name).view(np.int32) for each in (one_left_out, other_left_out))
+        assert np.array_equal(ours, theirs), name
     assert all(np.array_equal(a, b) for a, b in zip(one.heads.coefficients, other.heads.coefficients, strict=True))
     for measured_text, measured_counts in zip(one.measure(text), other.measure(counts), strict=True):
         assert np.array_equal(measured_text.view(np.int32), measured_counts.view(np.int32))
@@ -101,7 +103,7 @@ def test_words_stand_in_sorted_order(forms: tuple[Traces, Traces, Path]) -> None
 def test_router_trained_on_counts_exports_and_serves(both_forms: tuple[Traces, Traces, Path]) -> None:
     text, counts, _ = both_forms
     fitted, _ = router.fit(counts, Smoothing())
-    model = export(fitted, OperatingPoint(0.2, 0.1, "router", 0.5, 0.5, 0.98), counts, {}).router
+    model = export(fitted, OperatingPoint(0.2, 0.1, "router", 0.5, 0.5, 0.98, 6.5, 6.5), counts, {}).router
     outputs = Served(model).run(list(text.prompts), text.tally)
     assert np.array_equal(outputs["features"], fitted.measure(counts)[0])
 

@@ -26,7 +26,7 @@ from pipeline.served import OUTPUTS, Served
 from pipeline.traces import Traces
 from pipeline.tune import OperatingPoint
 
-POINT = OperatingPoint(0.25, 0.3, "router", 0.5, 0.8, 0.98)
+POINT = OperatingPoint(0.25, 0.3, "router", 0.5, 0.8, 0.98, 6.5, 6.5)
 METADATA = {"manifest": json.dumps({"schema": 1, "note": "größer"})}
 
 

@@ -67,7 +67,7 @@ def _model(coefficients: list[float], intercept: float) -> LogisticRegression:
 def served(small_traces: Traces) -> Served:
     """The made-up router, through the export and its parity gate."""
     told = GOLDEN["heads"]
-    point = OperatingPoint(told["threshold"], told["evidence_floor"], "router", 0.5, 0.5, 0.5)
+    point = OperatingPoint(told["threshold"], told["evidence_floor"], "router", 0.5, 0.5, 0.5, 6.5, 6.5)
     return Served(export(made_up_router(), point, small_traces, {}).router)
 
 

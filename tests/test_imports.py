@@ -14,9 +14,11 @@ import pytest
 WAIT_SECONDS = 120
 # Left to right: a module may import those before it, never one after it. CONTRIBUTING says why.
 ORDER = (
-    "errors", "schema", "reading", "traces", "parts", "metrics", "findings", "prices", "settings", "config", "heads", "router", "tune",
-    "artifact", "served", "export", "baselines", "policies", "diagnosis", "generalisation", "evaluate", "manifest",
-    "figures", "report", "tracking", "train", "assess", "anonymise", "route", "cli",
+    "tables", "prices", "settings", "schema", "usage", "reading", "traces", "parts", "metrics", "guarantee", "heads",
+    "router", "observed", "costs", "frontier", "artifact", "held_out", "sample", "objective", "certificate",
+    "findings", "config", "tune", "served", "export", "baselines", "policies", "rivals", "cascade", "money",
+    "diagnosis", "generalisation", "evaluate", "manifest", "plan", "numerals", "worth", "spoken", "figures", "report",
+    "recorder", "tracking", "train", "sibling", "assess", "anonymise", "route", "cli",
 )  # fmt: skip
 HEAVY = (
     "numpy",
@@ -28,12 +30,14 @@ HEAVY = (
     "onnxruntime",
     "mlflow",
     "matplotlib",
+    "pydantic",
     "jinja2",
     "rich",
 )
 LIBRARIES = (
     "click", "jinja2", "joblib", "matplotlib.backends.backend_svg", "onnx", "onnxruntime", "pandas", "pyarrow.parquet",
-    "scipy.optimize", "scipy.stats", "sklearn.dummy", "sklearn.feature_extraction.text", "sklearn.linear_model",
+    "pydantic", "scipy.optimize", "scipy.stats", "sklearn.dummy", "sklearn.feature_extraction.text",
+    "sklearn.linear_model",
 )  # fmt: skip
 # MLflow runs this one by itself, in a serving process without our packages.
 ALONE = "serving_model"
@@ -171,7 +175,9 @@ def test_import_of_everything_does_not_load_mlflow(project: Path) -> None:
     assert run(script, *names, cwd=project) == "False\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["route", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["tune", "--help"], ["route", "--help"], ["--version"]]
+)
 def test_help_loads_no_heavy_library(project: Path, arguments: list[str]) -> None:
     script = (
         "import sys\nfrom pipeline import cli\nsys.argv = ['tier-router', *sys.argv[1:]]\n"

@@ -17,6 +17,7 @@ from pipeline.metrics import (
     Ranking,
     decision_metrics,
     estimates,
+    mean_estimates,
     probability_metrics,
     ranking_metrics,
     resampled,
@@ -37,7 +38,12 @@ def gapped(rows: Reals) -> tuple[Reals, Reals]:
 
 
 def decisions(share: Reals, outcomes: Reals) -> dict[str, float]:
-    return decision_metrics(share, outcomes, COSTS)(ones(len(outcomes)))
+    return decision_metrics(share, outcomes, spent(outcomes))(ones(len(outcomes)))
+
+
+def spent(outcomes: Reals) -> dict[str, Reals]:
+    """The same cost at each tier for every request."""
+    return {"cost": np.tile(COSTS, (len(outcomes), 1))}
 
 
 @given(samples)
@@ -100,7 +106,10 @@ def test_weights_equal_repetition(rows: Reals, data: st.DataObject) -> None:
     times = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows))))
     assume(times.any())
     repeated = np.repeat(np.arange(len(rows)), times)
-    for measure in (ranking_metrics, lambda score, outcomes: decision_metrics((score > 0) * 1.0, outcomes, COSTS)):
+    for measure in (
+        ranking_metrics,
+        lambda score, outcomes: decision_metrics((score > 0) * 1.0, outcomes, spent(outcomes)),
+    ):
         weighted = measure(rows[:, 0], rows[:, 1:])(times.astype(float))
         assert weighted == pytest.approx(
             measure(rows[repeated, 0], rows[repeated, 1:])(ones(len(repeated))), nan_ok=True
@@ -185,6 +194,36 @@ def test_interval_of_grouped_rows_is_that_of_the_groups() -> None:
     one = estimates(lambda weight: {"mean": float(weight @ values / weight.sum())}, alone, 5)
     other = estimates(lambda weight: {"mean": float(weight @ values[fourfold] / weight.sum())}, fourfold, 5)
     assert (other["mean"].low, other["mean"].high) == pytest.approx((one["mean"].low, one["mean"].high))
+
+
+@given(st.integers(1, 6), st.integers(0, 3))
+def test_quick_estimates_of_means_are_the_estimates(per_group: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    groups = np.sort(random.integers(0, 8, 8 * per_group))
+    groups = np.unique(groups, return_inverse=True)[1]
+    columns = {"one": random.random(len(groups)), "other": random.normal(size=len(groups))}
+    slow = estimates(
+        lambda weight: {name: weight @ each / weight.sum() for name, each in columns.items()}, groups, seed
+    )
+    quick = mean_estimates(columns, groups, seed)
+    for name, found in quick.items():
+        assert (found.value, found.low, found.high) == pytest.approx(
+            (slow[name].value, slow[name].low, slow[name].high)
+        )
+
+
+def test_amounts_become_means_over_the_tiers_that_were_chosen() -> None:
+    outcomes = np.array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
+    amounts = {"cost": np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]), "settled": outcomes}
+    found = decision_metrics(np.array([1.0, 0.0, 0.5]), outcomes, amounts)(np.array([2.0, 1.0, 1.0]))
+    assert found["cost"] == pytest.approx((2 * 10 + 2 + 16.5) / 4)
+    assert found["cost_per_correct"] == pytest.approx(found["cost"] / (3 / 4))
+
+
+def test_cost_of_a_correct_answer_is_not_defined_where_there_is_none() -> None:
+    outcomes = np.zeros((4, 2))
+    amounts = {"cost": np.ones((4, 2)), "settled": outcomes}
+    assert np.isnan(decision_metrics(np.zeros(4), outcomes, amounts)(ones(4))["cost_per_correct"])
 
 
 def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:

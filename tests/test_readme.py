@@ -49,7 +49,7 @@ def test_python_snippet_runs(home: Path, snippet: str) -> None:
     command = [sys.executable, "-W", "error", "-c", snippet]
     done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.strip() in {"flash", "pro"}
+    assert done.stdout.strip() in {"flash", "pro", "True", "False"}
 
 
 @pytest.mark.parametrize("snippet", fences("js"))

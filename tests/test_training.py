@@ -16,20 +16,20 @@ import pytest
 
 from features.errors import InputError, StorageError
 from features.graph import FEATURES
-from pipeline import tracking
-from pipeline.config import Config
+from pipeline.config import Aim, Config
+from pipeline.objective import Objective
 from pipeline.train import train
 
 Row = dict[str, Any]
 Write = Callable[[Path, Sequence[Row]], Path]
 Generated = Callable[..., list[Row]]
 WAIT_SECONDS = 60
-FILES = {"router.onnx", "scorer.onnx", "router.joblib", "manifest.json", "report.html"}
+FILES = {"router.onnx", "scorer.onnx", "router.joblib", "manifest.json", "report.html", "held_out.parquet"}
 
 
 def test_training_writes_a_whole_version(trained: Any) -> None:
     assert {path.name for path in trained.folder.iterdir()} == FILES
-    assert set(trained.summary["paths"]) == FILES - {"router.joblib"}
+    assert set(trained.summary["paths"]) == FILES - {"router.joblib", "held_out.parquet"}
     assert all(Path(path).is_absolute() == trained.out.is_absolute() for path in trained.summary["paths"].values())
 
 
@@ -49,8 +49,8 @@ def test_training_twice_gives_the_same_metrics(trained: Any, retrained: Any) -> 
 
 
 def test_progress_is_plain_lines_when_not_on_a_terminal(trained: Any) -> None:
-    steps = ["reading traces", "choosing the smoothing", "fitting", "evaluating", "exporting", "recording in MLflow"]
-    assert trained.stderr.splitlines() == steps
+    steps = "reading traces, choosing the smoothing, fitting, tuning, evaluating, exporting, recording in MLflow"
+    assert trained.stderr.splitlines() == steps.split(", ")
 
 
 def test_manifest_says_what_it_must(trained: Any) -> None:
@@ -99,13 +99,6 @@ def test_interrupted_training_leaves_no_version(tmp_path: Path, trained: Any, en
     assert not list(tmp_path.glob("new/*v[0-9]*"))
 
 
-@pytest.fixture
-def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training without MLflow, which test_tracking.py is about."""
-    monkeypatch.setattr(tracking, "prepare", lambda _: None)
-    monkeypatch.setattr(tracking, "record", lambda *_: tracking.Tracked("", "", "", ""))
-
-
 def without(rows: list[Row], name: str) -> list[Row]:
     return [{key: cell for key, cell in row.items() if key != name} for row in rows]
 
@@ -118,7 +111,7 @@ def without(rows: list[Row], name: str) -> list[Row]:
         (lambda rows: without(rows, "flash_correct"), {}, "no trace has an outcome of flash"),
         (lambda rows: [row | {"pro_correct": row["flash_correct"]} for row in rows], {}, "nothing to route"),
         (lambda rows: without(rows, "time"), {"split": "time"}, r"'task-0' has none.*split by group"),
-        (lambda rows: rows, {"min_quality": 1.9}, r"1\.9 cannot be reached.*or less"),
+        (lambda rows: rows, {"aim": Aim(Objective("min_quality", 1.9))}, r"1\.9 cannot be reached.*or less"),
     ],
     ids=["few rows", "no pro", "no flash", "identical tiers", "no times", "unreachable target"],
 )

@@ -66,8 +66,8 @@ def columns(traces: Traces, features: Features) -> dict[str, Features]:
 def scorer(inside: Traces, held: Traces, seed: int) -> dict[str, Reals]:
     """Scores of each variant: the same vocabulary, other columns for the heads."""
     smoothing = Smoothing()
-    fitted, features = router.fit(inside, smoothing)
-    known, asked = columns(inside, features), columns(held, fitted.measure(held)[0])
+    fitted, left_out = router.fit(inside, smoothing)
+    known, asked = columns(inside, left_out.features), columns(held, fitted.measure(held)[0])
     weights = router.category_weights(inside.category)
     scores = {}
     for name, chosen in variants(inside).items():
@@ -110,7 +110,8 @@ def _at_work(data: Data) -> list[Line]:
 
 
 def _counted(label: str, traces: Traces) -> Line:
-    fitted, features = router.fit(traces, Smoothing())
+    fitted, left_out = router.fit(traces, Smoothing())
+    features = left_out.features
     weights = np.abs(fitted.heads.standardised).max(1)
     idle = [FEATURES[at] for at in np.flatnonzero((features.min(0) == features.max(0)) | (weights == 0))]
     behind = f"idle, because constant there: {', '.join(idle)}; " if idle else ""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pipeline import export, parts, router, tune
+from pipeline import costs, export, frontier, parts, router, tune
 from pipeline.config import BUNDLE, Config
 from pipeline.export import Export
-from pipeline.policies import Observed, observe
+from pipeline.observed import Part, observe
 from pipeline.router import Router
+from pipeline.sample import Sample
+from pipeline.settings import Settings
 from pipeline.traces import Traces, load
 from pipeline.tune import OperatingPoint
 
@@ -67,14 +70,17 @@ class Trained:
     router: Router
     point: OperatingPoint
     exported: Export
-    test: Observed
+    test: Part
 
 
 def train(traces: Traces, seed: int = 0) -> Trained:
     """The steps of `pipeline.train`, up to the exported files."""
     divided = parts.split(traces, parts.by_group(seed))
     fit = traces.take(divided.fit)
-    fitted, _ = router.fit(fit, router.choose(fit, seed))
-    tuned, test = (observe(fitted, traces.take(rows)) for rows in (divided.tune, divided.test))
-    point = tune.operate(tuned.gain, tuned.evidence, tuned.traces.outcomes, Config().min_quality)
+    fitted, left_out = router.fit(fit, router.choose(fit, seed))
+    rules = frontier.declare(fitted.gain_of(left_out.features), left_out.evidence)
+    tuned, test = (observe(fitted, traces.take(rows), seed) for rows in (divided.tune, divided.test))
+    tariff = costs.learn(Settings(), {"flash": "", "pro": ""}, tuned.observed, datetime.now(UTC))
+    sample = Sample(tuned.observed, tariff.costs(tuned.observed), seed)
+    point = tune.operate(sample, rules, Config().aim.objective)
     return Trained(fitted, point, export.export(fitted, point, test.traces, {}), test)

@@ -62,3 +62,9 @@ HELP_SECONDS = at_most(0.4, 0.2)
 FLIPS = at_most(0, 0)
 MILLION_SECONDS, MILLION_GIGABYTES = at_most(120, 60), at_most(4, 2)
 LINEAR = at_most(1.0)
+# The aim is the level itself; the bar allows for two standard errors of 2,000 data sets.
+GUARANTEES_BROKEN = at_most(0.06, 0.05)
+# Percentage points at 5,000 rows; the aim is what a test reaches that takes the sums as normal, which is no guarantee.
+GUARANTEED_CALLS = at_most(10.0, 8.5)
+RETUNE_SECONDS = at_most(5, 3)
+MILLION_RETUNE_SECONDS, MILLION_RETUNE_GIGABYTES = at_most(20, 10), at_most(2, 1)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import expit
 
-from pipeline.config import RELATIVE_COSTS
+from pipeline.costs import RELATIVE_COSTS
 from pipeline.heads import Heads
 from pipeline.metrics import FLASH, PRO, Reals
 from pipeline.served import Outputs, Served
@@ -60,7 +60,7 @@ def largest_gain(heads: Heads) -> float:
 
 
 def _bounds(name: str, trained: Trained) -> list[Line]:
-    gain, threshold = trained.test.gain, trained.point.threshold
+    gain, threshold = trained.test.observed.gain, trained.point.threshold
     seen = f"(threshold {threshold:.3f}; {len(gain):,} test prompts have {gain.min():.3f} to {gain.max():.3f})"
     return [Line(f"largest gain that clipping lets any input reach, {name}", largest_gain(trained.router.heads), seen)]
 

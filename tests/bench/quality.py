@@ -46,9 +46,10 @@ def routers(inside: Traces, held: Traces, seed: int) -> dict[str, Reals]:
 
 def rivals(inside: Traces, held: Traces, seed: int) -> dict[str, Reals]:
     """The baselines that the product itself shows."""
-    fitted, features = router.fit(inside, Smoothing())
+    fitted, left_out = router.fit(inside, Smoothing())
     held_features, _ = fitted.measure(held)
-    return {rival.name: rival.score(held, held_features) for rival in baselines.fit_all(inside, features, seed)}
+    fitted_rivals = baselines.fit_all(inside, left_out.features, seed)
+    return {rival.name: rival.score(held, held_features) for rival in fitted_rivals}
 
 
 def _compared(name: str, traces: Traces) -> list[Line]:
@@ -74,8 +75,9 @@ def few_labels(traces: Traces) -> list[Line]:
     for seed in range(SEEDS):
         inside, held = (traces.take(np.sort(rows)) for rows in _drawn(len(traces), seed))
         scores = routers(inside, held, seed)
-        fitted, features = router.fit(inside, Smoothing())
-        scores["prompt_length"] = baselines.prompt_length(inside, features).score(held, fitted.measure(held)[0])
+        fitted, left_out = router.fit(inside, Smoothing())
+        length = baselines.prompt_length(inside, left_out.features)
+        scores["prompt_length"] = length.score(held, fitted.measure(held)[0])
         for key, each in values.items():
             each.append(apgr(scores[key], held.outcomes))
     lines = []

@@ -101,7 +101,7 @@ def _scorer(trained: Trained) -> Line:
     given, output = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("features", "same"))
     empty = session(_model([helper.make_node("Identity", ["features"], ["same"])], given, output))
     scorer = session(trained.exported.scorer)
-    inputs = {"features": trained.test.features[:1]}
+    inputs = {"features": trained.test.observed.features[:1]}
     names = [each.name for each in scorer.get_outputs()]
     calls: dict[str, Call] = {
         "scorer": lambda: scorer.run(names, inputs),

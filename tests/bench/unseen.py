@@ -15,8 +15,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from features.graph import FEATURES
-from features.measure import measure
-from pipeline import heads, router, tune
+from pipeline import frontier, heads, router, tune
 from pipeline.metrics import FLASH, PRO, Reals
 from pipeline.parts import category_folds
 from pipeline.router import Smoothing
@@ -58,9 +57,9 @@ def balanced(power: float) -> Iterator[None]:
 def scorer(inside: Traces, held: Traces, seed: int) -> dict[str, Reals]:
     """Scores of the held rows by the router, by each rule that was tried, by length, and by a constant."""
     smoothing = Smoothing()
-    words, weights = router.counts(inside), router.category_weights(inside.category)
-    features, evidence = measure(inside.tally, words.leave_one_out(smoothing.strength))
-    fitted, _ = router.fit(inside, smoothing)
+    weights = router.category_weights(inside.category)
+    fitted, left_out = router.fit(inside, smoothing)
+    features, evidence = left_out.features, left_out.evidence
     held_features, held_evidence = fitted.measure(held)
     gain = np.diff(fitted.heads.probabilities(held_features))[:, 0]
 
@@ -70,7 +69,7 @@ def scorer(inside: Traces, held: Traces, seed: int) -> dict[str, Reals]:
 
     return {
         "router": gain,
-        "floor": tune.scores(gain, held_evidence, tune.evidence_floor(evidence)),
+        "floor": tune.scores(gain, held_evidence, frontier.evidence_floor(evidence)),
         "shrunk": gains(shrunk(features, evidence), shrunk(held_features, held_evidence)),
         "length": gains(features[:, :1], held_features[:, :1]),
         "constant": np.full(len(held), (inside.outcomes[:, PRO] - inside.outcomes[:, FLASH]).mean()),
