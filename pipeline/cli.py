@@ -116,11 +116,14 @@ def tune(artifact: Path, traces: tuple[Path, ...], config_file: Path | None, as_
 
     read_whole(artifact)  # complains before anything is started
     with _steps() as step, recorder(artifact.resolve().parent) as tracked:
+        from threadpoolctl import threadpool_limits
+
         from pipeline import settings, sibling
 
         aim, standing = sibling.standing(artifact)
         chosen = standing if config_file is None else settings.read(config_file)
-        retuned = sibling.retune(artifact, traces, _aim(given, aim), chosen, tracked, step)
+        with threadpool_limits(1):  # another thread would only stand in the way of the recorder
+            retuned = sibling.retune(artifact, traces, _aim(given, aim), chosen, tracked, step)
     _show_version(retuned, as_json)
 
 

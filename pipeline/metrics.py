@@ -140,21 +140,51 @@ def needs_pro(outcomes: Reals) -> NDArray[np.bool_]:
     return np.asarray((outcomes[:, PRO] == 1) & (outcomes[:, FLASH] == 0))
 
 
-def ranking_metrics(score: Reals, outcomes: Reals) -> Callable[[Reals], dict[str, float]]:
-    """Metrics of a score, as a function of row weights."""
-    ranking = Ranking.by(score, outcomes)
+@dataclass(frozen=True, slots=True)
+class RankingMetrics:
+    """Metrics of a score: a function of row weights, and of many weightings at once."""
 
-    def measure(weight: Reals) -> dict[str, float]:
-        curve = ranking.curve(weight)
+    ranking: Ranking
+
+    def __call__(self, weight: Reals) -> dict[str, float]:
+        """The metrics where row i counts `weight[i]` times."""
+        curve = self.ranking.curve(weight)
         return {
             "apgr": curve.apgr(),
             "cpt50": curve.cpt(0.5),
             "cpt80": curve.cpt(0.8),
             "aiq": curve.aiq(),
-            "auroc": ranking.auroc(weight),
+            "auroc": self.ranking.auroc(weight),
         }
 
-    return measure
+    def many(self, weights: Reals) -> dict[str, Reals]:
+        """The same for R weightings, float64[R, N]: float64[R] each."""
+        ordered, outcomes, ends = weights[:, self.ranking.order], self.ranking.outcomes, self.ranking.ends
+        change, label = outcomes[:, PRO] - outcomes[:, FLASH], needs_pro(outcomes)
+        counted, gained, hits = (
+            np.pad(np.cumsum(ordered * column, axis=1)[:, ends], [(0, 0), (1, 0)])
+            for column in (np.ones(len(change)), change, label)
+        )
+        total = counted[:, -1:]
+        rate, accuracy = counted / total, (ordered @ outcomes[:, FLASH][:, None] + gained) / total
+        curves = [Curve(*points) for points in zip(rate, accuracy, strict=True)]
+        misses = counted - hits
+        return {
+            "apgr": _area(gained / np.where(gained[:, -1:] == 0, np.nan, gained[:, -1:]), rate),
+            "cpt50": np.array([curve.cpt(0.5) for curve in curves]),
+            "cpt80": np.array([curve.cpt(0.8) for curve in curves]),
+            "aiq": np.array([curve.aiq() for curve in curves]),
+            "auroc": _quotient(_area(hits, misses), hits[:, -1] * misses[:, -1]),
+        }
+
+
+def _area(height: Reals, over: Reals) -> Reals:
+    return np.asarray(np.trapezoid(height, over, axis=1))
+
+
+def ranking_metrics(score: Reals, outcomes: Reals) -> RankingMetrics:
+    """Metrics of a score, float[N], higher meaning more need of pro."""
+    return RankingMetrics(Ranking.by(score, outcomes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +302,9 @@ def estimates(measure: Callable[[Reals], Measured], groups: NDArray[np.int64], s
     values = measure(np.ones(len(groups)))
     if isinstance(measure, Means):
         draws = _resampled_means(measure, groups, seed)
+    elif isinstance(measure, RankingMetrics):
+        many = [measure.many(counts[:, groups]) for counts in _drawn(groups, seed)]
+        draws = {name: np.concatenate([each[name] for each in many]) for name in values}
     else:
         found = [measure(weight) for weight in resampled(groups, seed)]
         draws = {name: np.array([each[name] for each in found]) for name in values}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MODEL_NAME = "tier-router"
 EXPERIMENT = "tier-router"
 ADDRESS = "MLFLOW_TRACKING_URI"
+REQUIREMENTS = ["numpy", "onnxruntime", "pandas"]
 SERVING_MODEL = Path(__file__).with_name("serving_model.py")
 
 
@@ -49,7 +50,18 @@ def prepare(out: Path) -> Store:
         StorageError: it cannot be used.
     """
     server = os.environ.get(ADDRESS)
-    return _connect(server, None) if server else _open(out.resolve())
+    store = _connect(server, None) if server else _open(out.resolve())
+    _look_up()
+    return store
+
+
+def _look_up() -> None:
+    """Let MLflow find out now, while the work goes on, what it will want to know of this machine and remembers."""
+    from mlflow.tracking.context.registry import resolve_tags
+    from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
+
+    resolve_tags()
+    warn_dependency_requirement_mismatches(REQUIREMENTS)
 
 
 def _open(folder: Path) -> Store:
@@ -121,7 +133,7 @@ def record(opened: Store, folder: Path) -> Tracked:
                 name="router",
                 python_model=str(SERVING_MODEL),
                 artifacts={"router": str(folder / "router.onnx")},
-                pip_requirements=["numpy", "onnxruntime", "pandas"],
+                pip_requirements=REQUIREMENTS,
             )
             # After the model, which would else copy what the run has so far one by one.
             mlflow.log_metrics(numbers(manifest), model_id=logged.model_id)

@@ -241,3 +241,15 @@ def test_curve_holds_one_point_for_each_score(rows: Reals) -> None:
     curve = Ranking.by(rows[:, 0], rows[:, 1:]).curve()
     assert len(curve.pro_rate) == len(set(rows[:, 0].tolist())) + 1
     assert all(before < after for before, after in pairwise(curve.pro_rate.tolist()))
+
+
+@given(samples, st.integers(0, 2**16))
+def test_many_weightings_at_once_are_the_same_as_one_by_one(rows: Reals, seed: int) -> None:
+    score, outcomes = rows[:, 0], rows[:, 1:]
+    measure = ranking_metrics(score, outcomes)
+    weights = np.random.default_rng(seed).integers(0, 4, (5, len(rows))).astype(float)
+    weights[:, 0] += 1
+    found = measure.many(weights)
+    for at, weight in enumerate(weights):
+        for name, value in measure(weight).items():
+            assert found[name][at] == pytest.approx(value, nan_ok=True, abs=1e-9), name
