@@ -8,7 +8,7 @@ from pipeline import diagnosis, generalisation
 from pipeline.config import Aim
 from pipeline.findings import Findings
 from pipeline.heads import Features
-from pipeline.money import money
+from pipeline.money import money, remarks
 from pipeline.observed import Part
 from pipeline.rivals import policies
 from pipeline.router import Router
@@ -50,7 +50,9 @@ def evaluate(
     step("evaluating: slices")
     weights = diagnosis.coefficients(fitted, fit, features)
     idle = [weight.feature for weight in weights if weight.idle]
-    remarks = [*warnings, f"idle, because constant in these traces: {', '.join(idle)}"] if idle else warnings
+    said = [*warnings, *remarks(aim, priced.tariff)]
+    if idle:
+        said.append(f"idle, because constant in these traces: {', '.join(idle)}")
     return Findings(
         policies=table,
         reliability=diagnosis.reliability(rows),
@@ -61,5 +63,5 @@ def evaluate(
         learning=learning,
         splits=carried,
         money=worth,
-        warnings=remarks,
+        warnings=said,
     )

@@ -19,6 +19,10 @@ from pipeline.policies import decided
 from pipeline.sample import Priced
 from pipeline.tune import OperatingPoint, Tuned
 
+WRONG_IS_FREE = (
+    "no wrong answer costs anything, so the cheapest calls win: say under [delivery] of the --config file what one costs "
+    "(escalation_rate, wrong_answer_usd)"
+)
 QUALITIES = (0.9, 0.95, 0.98, 0.99, 1.0)
 
 
@@ -46,6 +50,13 @@ def money(priced: Priced, tuned: Tuned, aim: Aim) -> Money:
         certified_rate=float((place > tuned.certificate.step).mean()),
         wrong_usd=tariff.delivery.wrong_usd,
     )
+
+
+def remarks(aim: Aim, tariff: Tariff) -> list[str]:
+    """A warning where the least total cost was asked for and nothing but calls costs anything."""
+    if aim.objective.name != "total_cost" or tariff.delivery.wrong_usd:
+        return []
+    return [WRONG_IS_FREE]
 
 
 def _to_pro(rows: Observed, point: OperatingPoint) -> np.ndarray:

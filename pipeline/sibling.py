@@ -20,7 +20,7 @@ from pipeline import artifact, costs, diagnosis, export, held_out, manifest, par
 from pipeline.config import Aim
 from pipeline.findings import Findings
 from pipeline.held_out import HeldOut
-from pipeline.money import money
+from pipeline.money import WRONG_IS_FREE, money, remarks
 from pipeline.objective import Objective
 from pipeline.observed import Observed, observed
 from pipeline.policies import served_policies
@@ -79,7 +79,9 @@ def retune(
     priced = Priced.of(held, tariff, int(known["config"]["seed"]))
     tuned = tune(priced.tuned, held.rules, aim)
     step("evaluating")
-    findings = evaluate(priced, tuned, aim, [*known["warnings"], *manifest.other_models(known["data"], rows["models"])])
+    said = [*manifest.other_models(known["data"], rows["models"]), *remarks(aim, tariff)]
+    before = [warning for warning in known["warnings"] if warning != WRONG_IS_FREE]
+    findings = evaluate(priced, tuned, aim, list(dict.fromkeys([*before, *said])))
     step("exporting")
     with artifact.new_version(folder.parent) as new:
         origin = {"version": artifact.version_of(new), "retuned_from": known["version"], "retuned_on": rows}

@@ -122,12 +122,12 @@ def _rate(chosen: Chosen) -> str:
 
 
 def _contest(contest: Contest, manifest: Mapping[str, Any]) -> str:
-    rivals = [f"{policy.label} {told_cost(policy.metrics)}" for policy in contest.policies]
+    rivals = [f"{policy.label} {_cost(policy.metrics)}" for policy in contest.policies]
     winner = next(policy.label for policy in contest.policies if policy.name == contest.winner)
     return f"Cascade ({manifest['cost_unit']}): {'; '.join(rivals)}. Best for the objective on the tune part: {winner}."
 
 
-def told_cost(metrics: Mapping[str, Estimate]) -> str:
+def _cost(metrics: Mapping[str, Estimate]) -> str:
     """Quality and cost, and the total where it is another number."""
     whole = f", {told(metrics['delivery'], 'cost')} in all" if metrics["delivery"] != metrics["cost"] else ""
     return f"keeps {shown(metrics['quality'].value, 'share')} at {told(metrics['cost'], 'cost')}{whole}"

@@ -17,9 +17,10 @@ from pipeline.export import decide
 from pipeline.findings import Money
 from pipeline.held_out import HeldOut
 from pipeline.metrics import FLASH, PRO
-from pipeline.money import QUALITIES, money
+from pipeline.money import QUALITIES, money, remarks
 from pipeline.objective import Objective
 from pipeline.sample import Priced
+from pipeline.settings import Delivery
 from pipeline.tune import Tuned, tune
 
 TOTAL = Aim(Objective("total_cost", None), at=AT)
@@ -184,3 +185,12 @@ def test_savings_grow_with_the_volume(volume: int) -> None:
 def test_volume_is_said_as_it_is_configured(priced: Any) -> None:
     page = (priced.folder / "report.html").read_text(encoding="utf-8")
     assert "1,000,000" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"), [("total_cost", 0.0, 1), ("total_cost", 0.5, 0), ("pro_rate", 0.0, 0)]
+)
+def test_least_total_cost_says_so_where_no_wrong_answer_costs_anything(name: str, wrong: float, said: int) -> None:
+    aim = Aim(Objective(name, None if name == "total_cost" else 0.5))
+    tariff = Tariff((None, None), Delivery(wrong_answer_usd=wrong), AT)
+    assert len(remarks(aim, tariff)) == said
