@@ -20,8 +20,8 @@ from pipeline.sample import Priced
 from pipeline.tune import OperatingPoint, Tuned
 
 WRONG_IS_FREE = (
-    "no wrong answer costs anything, so the cheapest calls win: say under [delivery] of the --config file what one costs "
-    "(escalation_rate, wrong_answer_usd)"
+    "no wrong answer costs anything, so the cheapest calls win: say under [delivery] of the --config file what one "
+    "costs (escalation_rate, wrong_answer_usd)"
 )
 QUALITIES = (0.9, 0.95, 0.98, 0.99, 1.0)
 
