@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,8 @@ from features.bags import Ints
 from features.errors import TargetError
 from pipeline.costs import Costs
 from pipeline.findings import Contest, Policy
-from pipeline.frontier import Frontier, Rules
-from pipeline.metrics import FLASH, PRO, Estimate, Reals, estimates
+from pipeline.frontier import Frontier, Rules, stacked
+from pipeline.metrics import FLASH, PRO, Means, Reals, estimates, quotient
 from pipeline.objective import Objective
 from pipeline.policies import where_defined
 from pipeline.sample import Sample
@@ -35,8 +36,7 @@ class Amounts:
     @classmethod
     def of(cls, outcomes: Reals, costs: Costs) -> Amounts:
         """A flash answer that is asked again of pro costs its calls and its wait, and nobody sees it."""
-        pair = np.stack([np.tile([0.0, 1.0], (len(outcomes), 1)), outcomes, costs.api, costs.delivery])
-        flash, pro = pair[:, :, FLASH], pair[:, :, PRO]
+        flash, pro = np.moveaxis(stacked(outcomes, costs), 2, 0)
         first = np.zeros_like(flash)
         first[2] = costs.api[:, FLASH]
         first[3] = costs.api[:, FLASH] + costs.waiting[:, FLASH]
@@ -122,17 +122,13 @@ def _measured(name: str, rule: tuple[int, int], test: Sample, rules: Rules, boun
     amounts = Amounts.of(test.rows.outcomes, test.costs)
     ways = [place > rule[0], asked <= rule[1]]
     per_row = np.select(ways, [amounts.pro, amounts.both], amounts.flash)
-    pro, flash = test.rows.outcomes[:, PRO], test.rows.outcomes[:, FLASH]
+    names = ("pro_rate", "accuracy", "cost", "delivery")
+    columns = dict(zip(names, per_row, strict=True)) | {
+        "flash": test.rows.outcomes[:, FLASH], "pro": test.rows.outcomes[:, PRO],
+    }  # fmt: skip
 
-    def measure(weight: Reals) -> dict[str, float]:
-        total = weight.sum()
-        names = ("pro_rate", "accuracy", "cost", "delivery")
-        means = dict(zip(names, (per_row @ weight / total).tolist(), strict=True))
-        ceiling = float(weight @ pro / total)
-        return means | {
-            "quality": means["accuracy"] / (ceiling or np.nan),
-            "gap": ceiling - float(weight @ flash / total),
-        }
+    def derive(means: Mapping[str, Reals]) -> dict[str, Reals]:
+        kept = {name: means[name] for name in names}
+        return kept | {"quality": quotient(means["accuracy"], means["pro"]), "gap": means["pro"] - means["flash"]}
 
-    metrics: dict[str, Estimate] = estimates(measure, test.rows.groups, test.seed)
-    return Policy(name, LABELS[name], where_defined(metrics))
+    return Policy(name, LABELS[name], where_defined(estimates(Means(columns, derive), test.rows.groups, test.seed)))

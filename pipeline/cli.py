@@ -16,8 +16,7 @@ import click
 from features.errors import InputError, RequestError, TierRouterError
 
 if TYPE_CHECKING:
-    from pipeline.sibling import Retuned
-    from pipeline.train import Trained
+    from pipeline.recorder import Made
 
 BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
 FILE = click.Path(path_type=Path)
@@ -307,7 +306,7 @@ def _steps() -> Iterator[Any]:
     yield plain
 
 
-def _show_version(made: Trained | Retuned, as_json: bool) -> None:
+def _show_version(made: Made, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_summary(made), indent=2))
         return
@@ -353,7 +352,7 @@ def _cell(estimate: Any) -> str:
     return value if low == high else f"{value} \\[{low}, {high}]"
 
 
-def _summary(made: Trained | Retuned) -> dict[str, Any]:
+def _summary(made: Made) -> dict[str, Any]:
     paths = {name: str(made.folder / name) for name in ("router.onnx", "scorer.onnx", "report.html", "manifest.json")}
     metrics = made.manifest["metrics"]["test"]
     point, tracked = made.manifest["operating_point"], made.tracked

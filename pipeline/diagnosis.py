@@ -78,7 +78,7 @@ def wilson(rate: Reals, rows: Reals) -> tuple[Reals, Reals]:
 
 def slices(test: Observed, point: OperatingPoint, seed: int) -> list[Slice]:
     """Each category with at least `FEWEST_TO_SLICE` rows in the test part, the largest first."""
-    to_pro = tune.sends_to_pro(tune.scores(test.gain, test.evidence, point.evidence_floor), point.threshold)
+    to_pro = tune.to_pro(test, point)
     names, sizes = np.unique(test.category.astype(str), return_counts=True)
     kept = sorted(zip(-sizes, names, strict=True))
     return [_slice(name, test.category == name, to_pro, test, seed) for size, name in kept if -size >= FEWEST_TO_SLICE]

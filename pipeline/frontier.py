@@ -40,7 +40,8 @@ class Rules:
 
 
 def declare(gain: Gains, evidence: Gains) -> Rules:
-    """The rules for a router, from rows that no threshold will be chosen on: the fit part's, each out of fold.
+    """The rules for a router, from rows that no threshold will be chosen on: those of the fit part,
+    each as the vocabulary without its own group sees it.
 
     The thresholds are quantiles of the gain.
     """
@@ -66,6 +67,11 @@ def places(thresholds: Reals, score: NDArray[np.floating]) -> Ints:
     return np.searchsorted(thresholds[:-1], score, side="right")
 
 
+def stacked(outcomes: Reals, costs: Costs) -> Reals:
+    """Of N rows at flash and at pro: pro asked, answered correctly, cost, total delivery cost; float64[4, N, 2]."""
+    return np.stack([np.tile([0.0, 1.0], (len(outcomes), 1)), outcomes, costs.api, costs.delivery])
+
+
 @dataclass(frozen=True, slots=True)
 class Frontier:
     """What each of K rules does on the same rows, float64[K].
@@ -88,7 +94,7 @@ class Frontier:
     @classmethod
     def over(cls, place: Ints, steps: int, outcomes: Reals, costs: Costs) -> Frontier:
         """Of K rules on N rows, from the number of rules that send each to pro."""
-        amounts = np.stack([np.tile([0.0, 1.0], (len(place), 1)), outcomes, costs.api, costs.delivery])
+        amounts = stacked(outcomes, costs)
         kept = amounts[:, :, FLASH] - amounts[:, :, PRO]
         change = np.stack([np.bincount(place, row, minlength=steps + 1)[:steps] for row in kept])
         sums = amounts[:, :, PRO].sum(1)[:, None] + np.cumsum(change, axis=1)

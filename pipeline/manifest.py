@@ -25,16 +25,15 @@ from pipeline.costs import Tariff
 from pipeline.export import Export
 from pipeline.findings import Findings, Policy
 from pipeline.metrics import Estimate
-from pipeline.parts import Parts
+from pipeline.parts import Parts, drawn
 from pipeline.policies import router_policy
 from pipeline.router import Router
-from pipeline.sample import Priced, Sample
+from pipeline.sample import Priced
 from pipeline.schema import TIERS
 from pipeline.settings import Settings
 from pipeline.traces import Traces
 from pipeline.tune import Tuned
 
-MOST_ROWS = 50_000
 LIBRARIES = ("joblib", "mlflow", "numpy", "onnx", "onnxruntime", "pandas", "pyarrow", "scikit-learn", "tier-router")
 
 
@@ -72,7 +71,8 @@ def made_now() -> dict[str, Any]:
 
 def choices(aim: Aim, priced: Priced, tuned: Tuned, findings: Findings) -> dict[str, Any]:
     """What a manifest says of the choice of a threshold: all that another choice changes."""
-    point, on_tune = tuned.point, router_policy(some(priced.tuned), tuned.point)
+    point, sample = tuned.point, priced.tuned
+    on_tune = router_policy(sample.take(drawn(len(sample.rows), sample.seed)), point)
     money = priced.test.costs.in_usd
     return {
         "threshold": point.threshold,
@@ -88,14 +88,6 @@ def choices(aim: Aim, priced: Priced, tuned: Tuned, findings: Findings) -> dict[
         "baselines": {policy.name: metrics(policy, money) for policy in findings.policies if policy.name != "router"},
         "warnings": list(findings.warnings),
     }
-
-
-def some(sample: Sample) -> Sample:
-    """At most `MOST_ROWS` of the rows: an interval over more is no news, and takes its time."""
-    if len(sample.rows) <= MOST_ROWS:
-        return sample
-    drawn = np.random.default_rng(sample.seed).permutation(len(sample.rows))[:MOST_ROWS]
-    return sample.take(np.sort(drawn))
 
 
 def tiers(models: Mapping[str, str], settings: Settings, tariff: Tariff) -> dict[str, Any]:

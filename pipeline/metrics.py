@@ -174,7 +174,7 @@ class RankingMetrics:
             "cpt50": np.array([curve.cpt(0.5) for curve in curves]),
             "cpt80": np.array([curve.cpt(0.8) for curve in curves]),
             "aiq": np.array([curve.aiq() for curve in curves]),
-            "auroc": _quotient(_area(hits, misses), hits[:, -1] * misses[:, -1]),
+            "auroc": quotient(_area(hits, misses), hits[:, -1] * misses[:, -1]),
         }
 
 
@@ -230,14 +230,14 @@ def decision_metrics(pro_share: Reals, outcomes: Reals, amounts: Mapping[str, Re
         accuracy, flash, pro, needy = (means[name] for name in ("accuracy", "flash", "pro", "needy"))
         more = {name: means[name] for name in spent}
         if "saved" in more:
-            more["saved_share"] = _quotient(more["saved"], more["cost"] + more["saved"])
+            more["saved_share"] = quotient(more["saved"], more["cost"] + more["saved"])
         if "settled" in more:
-            more["cost_per_correct"] = _quotient(more["cost"], more["settled"])
+            more["cost_per_correct"] = quotient(more["cost"], more["settled"])
         return {
             "accuracy": accuracy,
             "gap": pro - flash,
-            "quality": _quotient(accuracy, pro),
-            "pgr": _quotient(accuracy - flash, pro - flash),
+            "quality": quotient(accuracy, pro),
+            "pgr": quotient(accuracy - flash, pro - flash),
             "pro_rate": means["pro_rate"],
             **more,
             "label_accuracy": means["label_accuracy"],
@@ -277,7 +277,7 @@ def probability_metrics(probabilities: Reals, outcomes: Reals) -> Means:
     return Means(columns, derive)
 
 
-def _quotient(one: Reals, other: Reals) -> Reals:
+def quotient(one: Reals, other: Reals) -> Reals:
     """NaN where it is not defined."""
     return np.asarray(one / np.where(other == 0, np.nan, other))
 

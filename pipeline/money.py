@@ -14,10 +14,9 @@ from pipeline.findings import Chosen, Money, Scenario, Target
 from pipeline.frontier import Frontier, Rules
 from pipeline.metrics import PRO, Estimate
 from pipeline.objective import Objective
-from pipeline.observed import Observed
 from pipeline.policies import decided
 from pipeline.sample import Priced
-from pipeline.tune import OperatingPoint, Tuned
+from pipeline.tune import Tuned
 
 WRONG_IS_FREE = (
     "no wrong answer costs anything, so the cheapest calls win: say under [delivery] of the --config file what one "
@@ -37,7 +36,7 @@ def money(priced: Priced, tuned: Tuned, aim: Aim) -> Money:
     objective = aim.objective
     tariff, test, rules = priced.tariff, priced.test, priced.rules
     volume = tariff.delivery.requests_per_month
-    served = decided(_to_pro(test.rows, tuned.point), test)
+    served = decided(tune.to_pro(test.rows, tuned.point), test)
     place = rules.places(test.rows.gain, test.rows.evidence)
     return Money(
         in_usd=tariff.in_usd,
@@ -57,10 +56,6 @@ def remarks(aim: Aim, tariff: Tariff) -> list[str]:
     if aim.objective.name != "total_cost" or tariff.delivery.wrong_usd:
         return []
     return [WRONG_IS_FREE]
-
-
-def _to_pro(rows: Observed, point: OperatingPoint) -> np.ndarray:
-    return tune.sends_to_pro(tune.scores(rows.gain, rows.evidence, point.evidence_floor), point.threshold)
 
 
 def _monthly(per_thousand: Estimate, volume: int) -> Estimate:
@@ -84,7 +79,7 @@ def _target(wanted: Objective, priced: Priced, tuned: Tuned, objective: Objectiv
     except TargetError:
         return Target(wanted.told, None, "", certified=False, chosen=chosen, metrics={})
     certified = tuned.certificate.covers(point.threshold)
-    metrics = decided(_to_pro(priced.test.rows, point), priced.test)
+    metrics = decided(tune.to_pro(priced.test.rows, point), priced.test)
     return Target(wanted.told, point.threshold, point.policy, certified, chosen, metrics)
 
 
@@ -92,7 +87,7 @@ def _scenarios(priced: Priced, tuned: Tuned, aim: Aim) -> Iterator[Scenario]:
     rows, tariff, rules, served = priced.tuned.rows, priced.tariff, priced.rules, tuned.point
     allowed = np.arange(len(rules)) <= tuned.certificate.step if aim.certify else None
     place = rules.places(rows.gain, rows.evidence)
-    to_pro = _to_pro(rows, served)
+    to_pro = tune.to_pro(rows, served)
     for label, other in _what_ifs(tariff):
         costs = other.costs(rows)
         frontier = Frontier.over(place, len(rules), rows.outcomes, costs)

@@ -13,6 +13,8 @@ from features.bags import Ints
 from features.errors import LearningError
 from pipeline.traces import Traces
 
+# An interval over more rows is no news, and takes its time.
+MOST_MEASURED = 50_000
 PARTS = ("fit", "tune", "test")
 FIFTHS = ("fit", "fit", "fit", "tune", "test")
 GROUP_RULE = "8-byte BLAKE2b of '{seed}:{group}' in UTF-8, as a big-endian integer, modulo 5: 0-2 fit, 3 tune, 4 test"
@@ -77,6 +79,11 @@ def _check_times(traces: Traces) -> None:
             f"{traces.source}: a split by time needs the time of every trace; task {traces.task_id[missing[0]]!r} has "
             f"none ({len(missing):,} of {len(traces):,}): fill the column 'time', or split by group"
         )
+
+
+def drawn(count: int, seed: int, most: int = MOST_MEASURED) -> Ints:
+    """At most so many of `count` rows, drawn by the seed: int64[min(count, most)], ascending."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
 
 
 def folds(groups: NDArray[np.object_], labels: Ints, count: int, seed: int) -> Ints:

@@ -49,7 +49,7 @@ def router_policy(test: Sample, point: OperatingPoint) -> Policy:
     """The router itself, with the calibration of its heads."""
     rows = test.rows
     scores = tune.scores(rows.gain, rows.evidence, point.evidence_floor)
-    policy = scored("router", ROUTER_LABEL, scores, tune.sends_to_pro(scores, point.threshold), test)
+    policy = scored("router", ROUTER_LABEL, scores, tune.to_pro(rows, point), test)
     calibration = estimates(probability_metrics(rows.probabilities, rows.outcomes), rows.groups, test.seed)
     return replace(policy, metrics={**policy.metrics, **calibration})
 

@@ -11,14 +11,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from features.errors import StorageError, TierRouterError
+
+if TYPE_CHECKING:
+    from pipeline.findings import Findings
 
 Opened = TypeVar("Opened")
 
@@ -40,6 +43,16 @@ class Tracked:
     model_version: str
     alias: str
     store: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a training or a re-tuning left: a version, what was measured, and where it was recorded."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    findings: Findings
+    tracked: Tracked
 
 
 @dataclass(frozen=True, slots=True)

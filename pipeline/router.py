@@ -45,7 +45,7 @@ class Smoothing:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Rows that were fitted on, each as the vocabulary without its own group sees it: out of fold.
+    """Rows that were fitted on, each as the vocabulary without its own group sees it; the heads have seen it.
 
     Attributes:
         features: float32[N, 10].

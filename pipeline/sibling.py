@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from pipeline.money import WRONG_IS_FREE, money, remarks
 from pipeline.objective import Objective
 from pipeline.observed import Observed, observed
 from pipeline.policies import served_policies
-from pipeline.recorder import Recorder, Tracked
+from pipeline.recorder import Made, Recorder
 from pipeline.router import FEWEST_ROWS
 from pipeline.sample import Priced
 from pipeline.served import Served
@@ -36,19 +35,9 @@ Step = Callable[[str], None]
 Models = Mapping[str, onnx.ModelProto]
 
 
-@dataclass(frozen=True, slots=True)
-class Retuned:
-    """What a re-tuning left."""
-
-    folder: Path
-    manifest: Mapping[str, Any]
-    findings: Findings
-    tracked: Tracked
-
-
 def retune(
     folder: Path, paths: Sequence[Path], aim: Aim, settings: Settings, tracked: Recorder, step: Step = lambda _: None
-) -> Retuned:
+) -> Made:
     """Write a sibling of a version that differs in its threshold alone.
 
     Args:
@@ -66,14 +55,14 @@ def retune(
     """
     step("opening the version")
     folder = folder.resolve()
-    served, known = Served.open(folder)
+    known = artifact.read_whole(folder)
     models = {
         name: onnx.load_model_from_string(artifact.verified(folder, f"{name}.onnx", known["onnx"][name]))
         for name in ("router", "scorer")
     }
     held, rows = held_out.read(folder, known["held_out"]), known.get("retuned_on", stated(known["data"]))
     if paths and not (all(path.is_file() for path in paths) and digest(paths) == rows["sha256"]):
-        held, rows = asked(served, models, known, held, paths, step)
+        held, rows = asked(models, known, held, paths, step)
     step("tuning")
     tariff = costs.learn(settings, rows["models"], held.tune, aim.priced_at)
     priced = Priced.of(held, tariff, int(known["config"]["seed"]))
@@ -98,7 +87,7 @@ def retune(
         (new / "report.html").write_text(report.render(findings, complete), encoding="utf-8")
         version = artifact.publish(new, complete)
     step("recording in MLflow")
-    return Retuned(version, complete, findings, tracked.record(version))
+    return Made(version, complete, findings, tracked.record(version))
 
 
 def standing(folder: Path) -> tuple[Aim, Settings]:
@@ -118,7 +107,7 @@ def standing(folder: Path) -> tuple[Aim, Settings]:
 
 
 def asked(
-    served: Served, models: Models, known: Mapping[str, Any], held: HeldOut, paths: Sequence[Path], step: Step
+    models: Models, known: Mapping[str, Any], held: HeldOut, paths: Sequence[Path], step: Step
 ) -> tuple[HeldOut, dict[str, Any]]:
     """Rows of other traces, as the version's own files see them, and what a manifest says of these traces.
 
@@ -130,7 +119,7 @@ def asked(
     traces = load(paths, lambda rows: step(f"reading traces: {rows:,}"))
     divided = parts.split(traces, known["data"]["split"])
     step("deciding")
-    scorer, seed = session(models["scorer"]), int(known["config"]["seed"])
+    served, scorer, seed = Served(models["router"]), session(models["scorer"]), int(known["config"]["seed"])
     found: dict[str, Observed] = {}
     for name in held_out.PARTS:
         rows = getattr(divided, name)
@@ -141,7 +130,7 @@ def asked(
                 f"{FEWEST_ROWS} are needed: give more traces, or tune on the version's own without --traces"
             )
         if name == "test":
-            rows = np.sort(np.random.default_rng(seed).permutation(rows)[: manifest.MOST_ROWS])
+            rows = rows[parts.drawn(len(rows), seed)]
         found[name] = scored(traces.take(rows), served, scorer, seed)
     models_now = {tier: name or known["data"]["models"][tier] for tier, name in traces.models.items()}
     rows_of = {

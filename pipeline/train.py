@@ -25,9 +25,8 @@ from pipeline import (
 from pipeline.config import Config
 from pipeline.evaluate import evaluate
 from pipeline.export import Export, export
-from pipeline.findings import Findings
 from pipeline.held_out import HeldOut
-from pipeline.recorder import Tracked, recorder
+from pipeline.recorder import Made, recorder
 from pipeline.router import Router
 from pipeline.sample import Priced
 from pipeline.traces import Traces, load
@@ -36,16 +35,6 @@ from pipeline.tune import tune
 Step = Callable[[str], None]
 
 EXPORT_ROWS = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """What a training left."""
-
-    folder: Path
-    manifest: Mapping[str, Any]
-    findings: Findings
-    tracked: Tracked
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +56,7 @@ class Given:
     warnings: list[str]
 
 
-def train(config: Config, step: Step = lambda _: None) -> Trained:
+def train(config: Config, step: Step = lambda _: None) -> Made:
     """Train, tune, evaluate, export and record.
 
     Args:
@@ -105,7 +94,7 @@ def train(config: Config, step: Step = lambda _: None) -> Trained:
             write(folder, fitted, exported, report.render(findings, complete))
             version = artifact.publish(folder, complete)
         step("recording in MLflow")
-        return Trained(version, complete, findings, tracked.record(version))
+        return Made(version, complete, findings, tracked.record(version))
 
 
 def read(config: Config, step: Step) -> Given:
@@ -115,10 +104,9 @@ def read(config: Config, step: Step) -> Given:
     divided = parts.split(traces, parts.by_time(traces) if config.split == "time" else parts.by_group(config.seed))
     fit, tuning, test = (traces.take(getattr(divided, name)) for name in parts.PARTS)
     warnings = router.check_learnable(fit, tuning, test)
-    if len(test) > manifest.MOST_ROWS:
-        warnings.append(f"evaluated on {manifest.MOST_ROWS:,} of the {len(test):,} traces of the test part")
-        drawn = np.random.default_rng(config.seed).permutation(len(test))[: manifest.MOST_ROWS]
-        test = test.take(np.sort(drawn))
+    if len(test) > parts.MOST_MEASURED:
+        warnings.append(f"evaluated on {parts.MOST_MEASURED:,} of the {len(test):,} traces of the test part")
+        test = test.take(parts.drawn(len(test), config.seed))
     return Given(
         fit, tuning, test, generalisation.sample(traces, config.seed), manifest.data(traces, divided),
         warnings,

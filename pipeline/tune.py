@@ -12,6 +12,7 @@ from pipeline.config import Aim
 from pipeline.frontier import ALWAYS_FLASH, ALWAYS_PRO, Frontier, Gains, Rules
 from pipeline.metrics import Reals
 from pipeline.objective import Objective
+from pipeline.observed import Observed
 from pipeline.sample import Sample
 
 FORCED = 3.0
@@ -105,6 +106,11 @@ def point(rules: Rules, frontier: Frontier, at: int) -> OperatingPoint:
 def scores(gain: Gains, evidence: NDArray[np.float32], floor: float) -> Reals:
     """What ranks requests by the full rule: the gain, and above all gains where there is too little evidence."""
     return np.where(evidence < np.float32(floor), FORCED, gain.astype(float))
+
+
+def to_pro(rows: Observed, point: OperatingPoint) -> NDArray[np.bool_]:
+    """What an operating point decides on rows, by the full rule, bool[N]."""
+    return sends_to_pro(scores(rows.gain, rows.evidence, point.evidence_floor), point.threshold)
 
 
 def sends_to_pro(score: Reals, threshold: float) -> NDArray[np.bool_]:

@@ -26,8 +26,9 @@ from pipeline.held_out import HeldOut
 from pipeline.metrics import FLASH, PRO
 from pipeline.objective import Objective
 from pipeline.observed import Observed
+from pipeline.recorder import Made
 from pipeline.served import Served
-from pipeline.sibling import Retuned, retune
+from pipeline.sibling import retune
 from pipeline.traces import Traces, load
 
 Row = dict[str, Any]
@@ -49,7 +50,7 @@ class Desk:
 
     def tune(
         self, aim: Aim = TOTAL, text: str = CONFIG, paths: Sequence[Path] = (), folder: Path | None = None
-    ) -> Retuned:
+    ) -> Made:
         return retune(folder or self.folder, paths, aim, settings(text), self.recorder)
 
     @property
