@@ -85,7 +85,7 @@ def grid(sample: Sample, rules: Rules, bounds: Reals) -> Frontier:
     direct = pro[:, -1:, -1:] - pro[:, :, -1:]
     total = (direct + both + flash[:, :, -1:] - flash)[:, :-1, -2::-1].reshape(4, -1) / len(place)
     rate, accuracy, cost, delivery = total
-    return Frontier(rate, accuracy, cost, delivery, sample.costs.unit, sample.costs.in_usd)
+    return Frontier(rate, accuracy, cost, delivery, sample.costs.told, sample.costs.in_usd)
 
 
 def _confident(sample: Sample) -> Sample:

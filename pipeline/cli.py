@@ -390,7 +390,7 @@ def _spoken(decision: Mapping[str, Any]) -> str:
     lines = [
         f"{decision['tier']}: {decision['reason']}",
         f"  P(correct)  flash {chance['flash']:.3f}, pro {chance['pro']:.3f}",
-        f"  gain        {decision['gain']:+.3f}, threshold {decision['threshold']:+.3f}",
+        f"  gain        {decision['gain']:+.3f}, threshold {decision['threshold']:+.3f}{_rests_on(decision)}",
         f"  evidence    {decision['evidence']:.2f} of the words are known, floor {decision['evidence_floor']:.2f}",
         "  features    " + ", ".join(f"{name} {value:.3f}" for name, value in decision["features"].items()),
     ]
@@ -398,3 +398,7 @@ def _spoken(decision: Mapping[str, Any]) -> str:
     return "\n".join(
         [*lines, "  words       " + (", ".join(words) or "none is known") + "  (share of the gain, + towards pro)"]
     )
+
+
+def _rests_on(decision: Mapping[str, Any]) -> str:
+    return f" (from {decision['threshold_from']})" if "threshold_from" in decision else ""

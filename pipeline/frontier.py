@@ -80,7 +80,7 @@ class Frontier:
         pro_rate: share of requests sent to pro.
         accuracy: share answered correctly.
         cost, delivery: mean of `Costs.api` and of `Costs.delivery`.
-        unit: of both.
+        unit: of both, and how far it rests on estimates.
         in_usd: whether the costs are money.
     """
 
@@ -99,7 +99,7 @@ class Frontier:
         change = np.stack([np.bincount(place, row, minlength=steps + 1)[:steps] for row in kept])
         sums = amounts[:, :, PRO].sum(1)[:, None] + np.cumsum(change, axis=1)
         rate, accuracy, cost, delivery = sums / len(place)
-        return cls(rate, accuracy, cost, delivery, costs.unit, costs.in_usd)
+        return cls(rate, accuracy, cost, delivery, costs.told, costs.in_usd)
 
     @classmethod
     def at_random(cls, outcomes: Reals, costs: Costs) -> Frontier:
@@ -107,4 +107,4 @@ class Frontier:
         rate = np.linspace(1, 0, STEPS + 1)
         means = [column.mean(0) for column in (outcomes, costs.api, costs.delivery)]
         accuracy, cost, delivery = (flash + rate * (pro - flash) for flash, pro in means)
-        return cls(rate, accuracy, cost, delivery, costs.unit, costs.in_usd)
+        return cls(rate, accuracy, cost, delivery, costs.told, costs.in_usd)

@@ -31,7 +31,8 @@ def explain(folder: Path, request: Request, wrong_usd: float | None = None) -> d
 
     Returns:
         Plain values: `tier`, `model`, `version`, `reason`, `probabilities` by tier, `gain`, `threshold`, `evidence`,
-        `evidence_floor`, the ten `features`, and the `words` that moved the gain most.
+        `evidence_floor`, the ten `features`, and the `words` that moved the gain most; with `wrong_usd` also
+        `threshold_from`, what the threshold rests on.
 
     Raises:
         ArtifactError: the folder is not a whole version.
@@ -50,6 +51,11 @@ def explain(folder: Path, request: Request, wrong_usd: float | None = None) -> d
         "probabilities": dict(zip(TIERS, map(float, outputs["probabilities"][0]), strict=True)),
         "gain": gain,
         "threshold": threshold,
+        **(
+            {}
+            if wrong_usd is None
+            else {"threshold_from": f"{wrong_usd:g} USD a wrong answer, {manifest['cost_unit']}"}
+        ),
         "evidence": evidence,
         "evidence_floor": served.evidence_floor,
         "features": dict(zip(FEATURES, map(float, outputs["features"][0]), strict=True)),

@@ -25,7 +25,7 @@ def summary(found: Findings, manifest: Mapping[str, Any]) -> list[str]:
         *_certificate(manifest["certificate"]),
         *_saved(money, manifest),
         *_targets(money),
-        *_what_ifs(money),
+        *_what_ifs(money, manifest["cost_unit"]),
         *([_contest(money.contest, manifest)] if money.contest else []),
     ]
     return [*lines, *(f"note: {warning}" for warning in found.warnings)]
@@ -104,10 +104,10 @@ def _targets(money: Money) -> Iterator[str]:
         yield "Sent to pro for other targets: " + ", ".join(told) + "."
 
 
-def _what_ifs(money: Money) -> Iterator[str]:
+def _what_ifs(money: Money, unit: str) -> Iterator[str]:
     told = [f"{one.label}: {_chosen(one.chosen)}" for one in money.scenarios[1:]]
     if told:
-        yield f"USD per 1,000 requests at a share sent to pro, with {'; '.join(told)}."
+        yield f"{unit}, at a share sent to pro, with {'; '.join(told)}."
     if told and money.wrong_usd:
         least = [f"{one.label}: {_rate(one.least)}" for one in money.scenarios]
         yield f"Least total cost: {'; '.join(least)}."

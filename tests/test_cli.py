@@ -264,6 +264,7 @@ def test_dearer_wrong_answer_lowers_the_threshold_of_one_request(priced: Any, pr
     flash, pro = priced.manifest["costs"]
     for decision, usd in zip(found, (0.0005, 0.002, 0.5), strict=True):
         assert decision["threshold"] == pytest.approx((pro - flash) / 1000 / usd)
+        assert decision["threshold_from"] == f"{usd:g} USD a wrong answer, {priced.manifest['cost_unit']}"
         known = decision["evidence"] >= decision["evidence_floor"]
         assert (decision["tier"] == "pro") is (decision["gain"] >= decision["threshold"] or not known)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -239,3 +240,10 @@ def test_of_rules_that_serve_equally_the_last_is_chosen() -> None:
     flat = np.ones(4)
     found = Frontier(np.array([1.0, 0.5, 0.5, 0.0]), flat * [1, 0.9, 0.9, 0.1], flat, flat, "", in_usd=True)
     assert Objective("min_quality", 0.9).choose(found) == 2
+
+
+def test_budget_that_cannot_be_kept_says_that_the_least_cost_is_estimated() -> None:
+    spent = replace(costing([[1.0, 3.0]] * 4), estimated=1.0)
+    found = Sample(rows(np.ones((4, 2)), gain=np.arange(4) / 64), spent, 0)
+    with pytest.raises(TargetError, match="costs 1 USD per 1,000 requests, tokens estimated"):
+        operate(found, ruled([0.01]), Objective("max_cost", 0.5))
