@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from features.errors import InputError, RequestError, TierRouterError
+from pipeline.console import AS_JSON, BAD_INPUT, FAILURE, FILE, INTERRUPTED, steps
 
 if TYPE_CHECKING:
     from pipeline.recorder import Made
-
-BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
-FILE = click.Path(path_type=Path)
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output, for programs.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -89,7 +85,7 @@ def train(
 
     aim = _aim(given)
     config = Config(traces or (BUNDLE,), out, seed, split, aim, settings.read(config_file))
-    with _steps() as step:
+    with steps() as step:
         from threadpoolctl import threadpool_limits
 
         from pipeline.train import train as run
@@ -114,7 +110,7 @@ def tune(artifact: Path, traces: tuple[Path, ...], config_file: Path | None, as_
     from pipeline.recorder import recorder
 
     read_whole(artifact)  # complains before anything is started
-    with _steps() as step, recorder(artifact.resolve().parent) as tracked:
+    with steps() as step, recorder(artifact.resolve().parent) as tracked:
         from threadpoolctl import threadpool_limits
 
         from pipeline import settings, sibling
@@ -158,7 +154,7 @@ def evaluate(artifact: Path, traces: tuple[Path, ...], config_file: Path | None,
     """Measure a version on the test part of some --traces, by the split that its manifest states."""
     if not traces:
         raise click.UsageError("--traces is missing: name a file of traces")
-    with _steps() as step:
+    with steps() as step:
         from datetime import UTC, datetime
 
         from pipeline import settings, sibling
@@ -211,7 +207,7 @@ def plan(traces: tuple[Path, ...], min_quality: float | None, as_json: bool, **g
     if given["max_loss"] is not None and min_quality is not None:
         raise click.UsageError("--min-quality and --max-loss exclude each other: give one claim")
     assumed = {name: given.pop(name) for name in ("flash_accuracy", "pro_accuracy", "flash_only", "apgr")}
-    with _steps() as step:
+    with steps() as step:
         claim = _aim({"min_quality": min_quality, **given}).claim
         found = _plan(traces, assumed, claim, step)
     if as_json:
@@ -249,7 +245,7 @@ def _plan(traces: tuple[Path, ...], assumed: dict[str, float | None], claim: Any
 @AS_JSON
 def anonymise(sources: tuple[Path, ...], target: Path, as_json: bool) -> None:
     """Write the traces of some files as one Parquet file of figures, without a prompt in it."""
-    with _steps() as step:
+    with steps() as step:
         from pipeline.anonymise import anonymise as run
 
         step("counting words")
@@ -271,7 +267,7 @@ def main() -> None:
         error.show()
         sys.exit(BAD_INPUT)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: nothing half-written was left; a version that exists is complete", err=True)
+        click.echo("interrupted: nothing half-written was left; what exists is complete", err=True)
         sys.exit(INTERRUPTED)
     except InputError as error:
         click.echo(f"error: {error}", err=True)
@@ -283,27 +279,6 @@ def main() -> None:
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-@contextmanager
-def _steps() -> Iterator[Any]:
-    """Progress on standard error: one live line on a terminal, else a plain line for each step."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with console.status("starting") as status:
-            yield status.update
-        return
-    seen: set[str] = set()
-
-    def plain(name: str) -> None:
-        step = name.split(":", maxsplit=1)[0]
-        if step not in seen:
-            seen.add(step)
-            click.echo(step, err=True)
-
-    yield plain
 
 
 def _show_version(made: Made, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from features.errors import InputError
 
 # How like a known name an unknown one has to be to be taken for it, as a ratio of difflib.
 LIKENESS = 0.6
+SHOWN_CHARACTERS = 100
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -77,7 +78,8 @@ def input_error(error: ValidationError, place: str) -> InputError:
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{...}"
-    return repr(value) if isinstance(value, str | bool | int | float | list | tuple) else str(value)
+    shown = repr(value) if isinstance(value, str | bool | int | float | list | tuple) else str(value)
+    return shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + "..."
 
 
 def loaded(path: Path) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def test_tree_names_every_module() -> None:
         if "pyproject.toml" in block
     )
     for package in ("features", "pipeline"):
-        for path in sorted((PROJECT / package).glob("*.py")):
+        for path in sorted((PROJECT / package).rglob("*.py")):
             assert path.name == "__init__.py" or re.search(rf"^\s+{path.name}\s+\S", tree, re.MULTILINE), (
                 f"{package}/{path.name}"
             )
