@@ -6,7 +6,8 @@ TierRouterError
 │   ├── TraceError      a trace file: names the file, the row and the field
 │   ├── LearningError   good rows, but nothing can be learned from them
 │   ├── TargetError     a target that cannot be reached: names the best one that can
-│   └── ArtifactError   a version folder that is missing, incomplete or altered
+│   ├── ArtifactError   a version folder that is missing, incomplete or altered
+│   └── EndpointError   an endpoint that no call can succeed at: wrong key, unknown model, no balance
 ├── ParityError         the exported file and scikit-learn disagree: nothing was written
 └── StorageError        the artifact could not be written (disk full, no permission)
 """
@@ -38,6 +39,10 @@ class TargetError(InputError):
 
 class ArtifactError(InputError):
     """A version folder that is missing, incomplete or altered."""
+
+
+class EndpointError(InputError):
+    """An endpoint that no call can succeed at."""
 
 
 class ParityError(TierRouterError):

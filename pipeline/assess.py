@@ -10,7 +10,7 @@ from features.errors import LearningError
 from pipeline import costs, held_out, parts
 from pipeline.costs import Costs
 from pipeline.findings import Policy
-from pipeline.manifest import other_models
+from pipeline.manifest import other_models, practice
 from pipeline.observed import observed
 from pipeline.policies import served_policies
 from pipeline.sample import Sample
@@ -57,4 +57,6 @@ def assess(
     models = {tier: name or trained[tier] for tier, name in traces.models.items()}
     tariff = costs.learn(settings, models, known, at)
     sample = Sample(seen, tariff.costs(seen), seed)
-    return served_policies(sample, point), sample.costs, other_models(manifest["data"], models)
+    stated = {"source": traces.source, "simulated": traces.simulated}
+    said = [*practice(stated), *other_models(manifest["data"], models)]
+    return served_policies(sample, point), sample.costs, said

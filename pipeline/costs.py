@@ -188,7 +188,8 @@ def learn(settings: Settings, models: Mapping[str, str], rows: Observed, at: dat
 
 def _rate(settings: Settings, name: str, model: str, rows: Observed, at: datetime) -> Rate:
     tier: Tier = getattr(settings.tiers, name)
-    deployment = tier.price or (model if model in settings.prices else None)
+    named = (name for name in (tier.model, model) if name in settings.prices)
+    deployment = tier.price or next(named, None)
     billed = rows.usage.cost_usd[:, TIERS.index(name)]
     learned, other = _learned(rows, TIERS.index(name)), _learned(rows, 1 - TIERS.index(name))
     values, origins = {}, {}

@@ -90,6 +90,12 @@ def choices(aim: Aim, priced: Priced, tuned: Tuned, findings: Findings) -> dict[
     }
 
 
+def practice(data: Mapping[str, Any]) -> list[str]:
+    """What must be said of traces, as a manifest describes them, if any are simulated."""
+    simulated = data.get("simulated", False)  # versions of before know nothing of it
+    return [f"{data['source']} holds answers of simulated models: practice, no measurement"] if simulated else []
+
+
 def tiers(models: Mapping[str, str], settings: Settings, tariff: Tariff) -> dict[str, Any]:
     """What answers for each tier, and the price table's entry for it; null where there is none."""
     prices = [rate.price and rate.price.deployment for rate in tariff.rates]
@@ -107,6 +113,7 @@ def data(traces: Traces, parts: Parts) -> dict[str, Any]:
         "rows": len(traces),
         "groups": len(set(traces.group)),
         "categories": len(set(traces.category)),
+        "simulated": traces.simulated,
         "time_range": time_range(traces),
         "models": traces.models,
         "split": parts.rule,

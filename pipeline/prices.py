@@ -108,6 +108,11 @@ class PeakHours(Strict):
         local = pd.DatetimeIndex(times).tz_localize("UTC").tz_convert(self.zone).tz_localize(None)
         return self._inside(local.to_numpy(), self.holidays)
 
+    def now(self, moment: datetime) -> bool:
+        """Whether a moment is at peak; without a zone it is UTC."""
+        local = _utc(moment).astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
+        return bool(self._inside(np.array(local, "datetime64[us]"), self.holidays))
+
     def _inside(self, local: Times, holidays: tuple[date, ...]) -> NDArray[np.bool_]:
         days = local.astype("datetime64[D]")
         minute = (local - days).astype("timedelta64[m]").astype(int)
@@ -186,6 +191,10 @@ class Price(Rates):
         if self.peak:
             share[known] = self.peak.when.at(times[known])
         return share
+
+    def peak_now(self, moment: datetime) -> float:
+        """1 at peak, 0 otherwise."""
+        return float(self.peak is not None and self.peak.when.now(moment))
 
     def usd(
         self, input_tokens: ArrayLike, cached_tokens: ArrayLike, output_tokens: ArrayLike, peak: ArrayLike
@@ -305,8 +314,7 @@ def usd(
         InputError: no price of the deployment at that time, or more cached tokens than input tokens.
     """
     price = prices.at(deployment, time)
-    peak = price.peak_at(np.array([_utc(time).replace(tzinfo=None)], "datetime64[us]"))
-    return float(price.usd(input_tokens, cached_tokens, output_tokens, peak)[0])
+    return float(price.usd(input_tokens, cached_tokens, output_tokens, price.peak_now(time)))
 
 
 def packaged() -> Prices:

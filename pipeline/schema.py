@@ -23,6 +23,8 @@ from features.errors import TraceError
 from features.request import well_formed
 
 TIERS = ("flash", "pro")
+# The models of a practice pair begin so: what comes of them is marked, and never taken for a measurement.
+SIMULATED = "simulated-"
 LARGEST_PROMPT_BYTES = 8_000_000
 LATEST_SECOND = 253_402_300_799  # the last of the year 9999
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from pipeline.endpoint import Endpoint
 from pipeline.prices import Name, PeakHours, Price, Prices, packaged, parsed
 from pipeline.tables import Strict, loaded, validated
 
@@ -27,12 +28,11 @@ Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
 
 
-class Tier(Strict):
+class Tier(Endpoint):
     """One tier. What is None is learned from the traces that hold it, and assumed where none does (`ASSUMED`).
 
     Attributes:
-        price: entry of the price table; None: the model that the traces name, if the table has it.
-        model: name for people; None: the one that the traces name.
+        price: entry of the price table; None: `model`, or what the traces name, if the table has it.
         tokens_per_word: > 0, input tokens of a word, for requests without usage.
         output_tokens: > 0, mean of a request without usage, reasoning included.
         cache_share: in [0, 1], share of the input tokens that the cache serves, for requests without usage.
@@ -43,7 +43,6 @@ class Tier(Strict):
     """
 
     price: Name | None = None
-    model: Name | None = None
     tokens_per_word: Positive | None = None
     output_tokens: Positive | None = None
     cache_share: Share | None = None
@@ -55,6 +54,16 @@ class Tier(Strict):
 class Tiers(Strict):
     flash: Tier = Tier()
     pro: Tier = Tier()
+
+
+class Judge(Endpoint):
+    """A third model, which grades answers that only a reader can.
+
+    Attributes:
+        price: entry of the price table; None: `model`.
+    """
+
+    price: Name | None = None
 
 
 class Delivery(Strict):
@@ -88,12 +97,14 @@ class Settings(Strict):
 
     Attributes:
         tiers: the two tiers.
+        judge: the model that grades.
         delivery: what becomes of answers.
         price: own entries of the price table.
         peak_hours: own peak hours, which entries refer to by name.
     """
 
     tiers: Tiers = Tiers()
+    judge: Judge = Judge()
     delivery: Delivery = Delivery()
     price: tuple[Price, ...] = ()
     peak_hours: dict[str, PeakHours] = Field(default_factory=dict)

@@ -68,7 +68,9 @@ def retune(
     priced = Priced.of(held, tariff, int(known["config"]["seed"]))
     tuned = tune(priced.tuned, held.rules, aim)
     step("evaluating")
-    said = [*manifest.other_models(known["data"], rows["models"]), *remarks(aim, tariff)]
+    said = [
+        *manifest.practice(rows), *manifest.other_models(known["data"], rows["models"]), *remarks(aim, tariff)
+    ]  # fmt: skip
     before = [warning for warning in known["warnings"] if warning != WRONG_IS_FREE]
     findings = evaluate(priced, tuned, aim, list(dict.fromkeys([*before, *said])))
     step("exporting")
@@ -135,13 +137,15 @@ def asked(
     models_now = {tier: name or known["data"]["models"][tier] for tier, name in traces.models.items()}
     rows_of = {
         "source": traces.source, "sha256": traces.sha256, "split_sizes": divided.sizes, "models": models_now,
+        "simulated": traces.simulated,
     }  # fmt: skip
     return HeldOut(found["tune"], found["test"], held.rules), rows_of
 
 
 def stated(data: Mapping[str, Any]) -> dict[str, Any]:
     """Which traces the rows are from."""
-    return {name: data[name] for name in ("source", "sha256", "split_sizes", "models")}
+    kept = ("source", "sha256", "split_sizes", "models", "simulated")
+    return {name: data[name] for name in kept if name in data}
 
 
 def scored(traces: Traces, served: Served, scorer: InferenceSession, seed: int) -> Observed:

@@ -26,7 +26,7 @@ from features.graph import REQUEST_INPUTS
 from features.measure import Tally, word_counts
 from features.request import byte_length
 from pipeline.reading import Chunk, read
-from pipeline.schema import OUTCOME_COLUMNS, TIERS
+from pipeline.schema import OUTCOME_COLUMNS, SIMULATED, TIERS
 from pipeline.usage import COLUMNS as USAGE_COLUMNS
 from pipeline.usage import PARTS_OF, Usage
 
@@ -49,6 +49,7 @@ class Traces:
         usage: what the answers took.
         prompts: the texts, or None where they were not given or are too large to keep.
         models: the model that answered most often, per tier; "" where no trace names one.
+        simulated: whether any answer is a simulated model's.
         encoder: the numbering of the words.
         ignored: columns of the file that nobody knows.
         repeated: rows left out because the same task with the same outcomes stood before them.
@@ -66,6 +67,7 @@ class Traces:
     usage: Usage
     prompts: Texts | None
     models: dict[str, str]
+    simulated: bool
     encoder: Encoder
     ignored: tuple[str, ...]
     repeated: int
@@ -111,7 +113,7 @@ def load(paths: Sequence[Path], progress: Progress = lambda _: None) -> Traces:
     if not rows:
         raise TraceError(f"{paths[0]}: there are no rows in it")
     bags, texts = Bags.concatenate(columns.pop("bags")), columns.pop("prompts")
-    models = {tier: _most_common(columns.pop(f"{tier}_model")) for tier in TIERS}
+    named = {tier: _counted(columns.pop(f"{tier}_model")) for tier in TIERS}
     ignored = tuple(dict.fromkeys(name for names in columns.pop("ignored") for name in names))
     places = columns.pop("places")
     arrays = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
@@ -124,7 +126,8 @@ def load(paths: Sequence[Path], progress: Progress = lambda _: None) -> Traces:
         tally=Tally(**word_counts(bags, encoder), **requests),
         usage=usage,
         prompts=None if any(text is None for text in texts) else np.concatenate(texts),
-        models=models,
+        models={tier: max(names, key=names.__getitem__, default="") for tier, names in named.items()},
+        simulated=any(name.startswith(SIMULATED) for names in named.values() for name in names),
         encoder=encoder,
         ignored=ignored,
         repeated=0,
@@ -269,11 +272,12 @@ def _rates(column: pa.Array) -> NDArray[np.float64]:
     return np.asarray(column.cast(pa.float64()).fill_null(np.nan).to_numpy(), dtype=np.float64)
 
 
-def _most_common(counts: Sequence[Sequence[dict[str, Any]]]) -> str:
+def _counted(counts: Sequence[Sequence[dict[str, Any]]]) -> Counter[str]:
+    """How often each name stands in a column, from the counts of its chunks."""
     total: Counter[str] = Counter()
     for part in counts:
         total.update({item["values"]: item["counts"] for item in part if item["values"]})
-    return total.most_common(1)[0][0] if total else ""
+    return total
 
 
 def _same_words(bags: Bags, encoder: Encoder) -> Texts:

@@ -103,13 +103,13 @@ def read(config: Config, step: Step) -> Given:
     traces = load(config.traces, lambda rows: step(f"reading traces: {rows:,}"))
     divided = parts.split(traces, parts.by_time(traces) if config.split == "time" else parts.by_group(config.seed))
     fit, tuning, test = (traces.take(getattr(divided, name)) for name in parts.PARTS)
-    warnings = router.check_learnable(fit, tuning, test)
+    data = manifest.data(traces, divided)
+    warnings = [*manifest.practice(data), *router.check_learnable(fit, tuning, test)]
     if len(test) > parts.MOST_MEASURED:
         warnings.append(f"evaluated on {parts.MOST_MEASURED:,} of the {len(test):,} traces of the test part")
         test = test.take(parts.drawn(len(test), config.seed))
     return Given(
-        fit, tuning, test, generalisation.sample(traces, config.seed), manifest.data(traces, divided),
-        warnings,
+        fit, tuning, test, generalisation.sample(traces, config.seed), data, warnings,
     )  # fmt: skip
 
 
