@@ -28,6 +28,10 @@ setup: .venv/installed ## install into .venv, if anything changed
 train: .venv/installed ## train on the bundle, or on your own: make train TRACES=traces.parquet OUT=models
 	@$(BIN)/tier-router train $(if $(TRACES),--traces "$(TRACES)") --out "$(OUT)"
 
+.PHONY: demo
+demo: .venv/installed ## the whole loop on two simulated models, without a key, in two minutes
+	@$(BIN)/tier-router demo
+
 .PHONY: test
 test: .venv/installed ## run the whole test suite
 	@$(BIN)/python -m pytest

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from features.errors import InputError, RequestError, TierRouterError
+from pipeline.collect import commands as collecting
 from pipeline.console import AS_JSON, BAD_INPUT, FAILURE, FILE, INTERRUPTED, steps
+from pipeline.simulate import commands as practising
 
 if TYPE_CHECKING:
     from pipeline.recorder import Made
@@ -258,8 +260,23 @@ def anonymise(sources: tuple[Path, ...], target: Path, as_json: bool) -> None:
         )
 
 
+@commands.command()
+@click.option("--tasks", "count", type=int, default=2_500, show_default=True, help="Simulated tasks to collect.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the tasks.")
+@click.option("--out", type=FILE, default=Path("models/demo"), show_default=True, help="Folder for all that is made.")
+def demo(count: int, seed: int, out: Path) -> None:
+    """Run the whole loop on two simulated models: collect, grade, label, train, tune, decide. Needs no key."""
+    from pipeline.demo import demo as run
+
+    run(out, count, seed, click.echo)
+
+
+for command in (collecting.collect, collecting.grade, collecting.label, practising.simulate):
+    commands.add_command(command)
+
+
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 2 bad input, 1 failure, 130 interrupted."""
+    """Run the command line. Exit codes: 0 done, 2 bad input, 1 failure, 3 not all answered, 130 interrupted."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
         sys.exit(commands.main(standalone_mode=False))

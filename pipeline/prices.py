@@ -299,24 +299,6 @@ class Prices:
         return max(reversed(in_force), key=lambda entry: entry.start)
 
 
-def usd(
-    prices: Prices,
-    deployment: str,
-    *,
-    input_tokens: float,
-    cached_tokens: float,
-    output_tokens: float,
-    time: datetime,
-) -> float:
-    """USD of one request at a time (without a zone: UTC); see `Price.usd` for the counts.
-
-    Raises:
-        InputError: no price of the deployment at that time, or more cached tokens than input tokens.
-    """
-    price = prices.at(deployment, time)
-    return float(price.usd(input_tokens, cached_tokens, output_tokens, price.peak_now(time)))
-
-
 def packaged() -> Prices:
     """The table of `prices.toml`, read anew at each call."""
     return Prices(parsed(loaded(PACKAGED), PACKAGED.name))

@@ -24,8 +24,9 @@ ORDER = (
         "sandbox", "harness", "code",
     )),
     *(f"collect.{name}" for name in (
-        "human", "judge", "grader", "tasks", "journal", "failures", "protocol", "board", "budget", "client", "pace",
-        "lines", "outcomes", "asking", "judging", "forecast", "collection", "grading", "marks", "label", "progress",
+        "human", "judge", "grader", "tasks", "storage", "writer", "journal", "failures", "protocol", "board", "budget",
+        "client", "pace", "lines", "outcomes", "asking", "judging", "forecast", "collection", "grading", "marks",
+        "label", "progress",
     )),
     *(f"simulate.{name}" for name in (
         "made", "ability", "reckoning", "lookup", "talking", "kinds", "asked", "faults", "replies", "ledger", "options",
@@ -54,8 +55,8 @@ HEAVY = (
 )
 LIBRARIES = (
     "click", "httptools", "httpx", "jinja2", "joblib", "matplotlib.backends.backend_svg", "onnx", "onnxruntime",
-    "pandas", "pyarrow.parquet", "pydantic", "scipy.optimize", "scipy.stats", "sklearn.dummy", "sklearn.feature_extraction.text",
-    "sklearn.linear_model", "stamina", "starlette.applications", "uvicorn",
+    "pandas", "pyarrow.parquet", "pydantic", "scipy.optimize", "scipy.stats", "sklearn.dummy",
+    "sklearn.feature_extraction.text", "sklearn.linear_model", "stamina", "starlette.applications", "uvicorn",
 )  # fmt: skip
 # MLflow runs this one by itself, in a serving process without our packages.
 ALONE = "serving_model"
@@ -197,7 +198,7 @@ def test_import_of_everything_does_not_load_mlflow(project: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["train", "--help"], ["tune", "--help"], ["route", "--help"], ["--version"]],
+    [["--help"], ["train", "--help"], ["tune", "--help"], ["route", "--help"], ["collect", "--help"], ["--version"]],
 )
 def test_help_loads_no_heavy_library(project: Path, arguments: list[str]) -> None:
     script = (

@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import InputError
-from pipeline.prices import PACKAGED, Price, Prices, packaged, parsed, usd
+from pipeline.collect.budget import Fare
+from pipeline.collect.protocol import Used
+from pipeline.prices import PACKAGED, Price, Prices, packaged, parsed
 from pipeline.tables import loaded, nearest, validated
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -216,11 +218,15 @@ def test_always_peak_has_no_cached_price_of_the_cheap_hours() -> None:
 
 
 def test_one_request_costs_by_its_time() -> None:
-    table = Prices((peak_price(),))
-    usage = {"input_tokens": 1_000_000, "cached_tokens": 0, "output_tokens": 0}
-    assert usd(table, "host/model", **usage, time=utc(2026, 11, 2, 9)) == 3.0
-    assert usd(table, "host/model", **usage, time=naive(2026, 11, 2, 12)) == 1.0
-    assert usd(table, "host/model", **usage, time=datetime(2026, 11, 2, 12, tzinfo=ZoneInfo("Europe/Berlin"))) == 3.0
+    fare, used = Fare(Prices((peak_price(),)), "host/model"), Used(1_000_000, 0, 0, None)
+    assert fare.usd(used, utc(2026, 11, 2, 9)) == pytest.approx(3.0)
+    assert fare.usd(used, naive(2026, 11, 2, 12)) == pytest.approx(1.0)
+    assert fare.usd(used, datetime(2026, 11, 2, 12, tzinfo=ZoneInfo("Europe/Berlin"))) == pytest.approx(3.0)
+
+
+def test_one_request_that_crosses_into_peak_hours_costs_as_one_of_them() -> None:
+    fare, used = Fare(Prices((peak_price(),)), "host/model"), Used(1_000_000, 0, 0, None)
+    assert fare.usd(used, utc(2026, 11, 2, 12), utc(2026, 11, 2, 9)) == pytest.approx(3.0)
 
 
 # -- when peak is

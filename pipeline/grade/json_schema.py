@@ -8,6 +8,7 @@ is no multiple of 0.01. Those five are replaced here. `format` is an annotation,
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache
@@ -24,6 +25,8 @@ REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 Table = Mapping[str, Any]
 
+_left = threading.local()
+
 
 def held(value: Any, schema: Table) -> Verdict:
     """Whether a JSON value fits a checked schema, with the first rule that it breaks.
@@ -31,6 +34,7 @@ def held(value: Any, schema: Table) -> Verdict:
     None where telling takes more than `MOST_REFERENCES`, or never ends.
     """
     validator = _bounded(_dialect(schema))(schema, registry=_registry())
+    _left.references = MOST_REFERENCES
     try:
         error = next(validator.iter_errors(value), None)
     except RecursionError:
@@ -83,14 +87,15 @@ def _dialect(schema: Table) -> Any:
     return found or Draft202012Validator
 
 
+@lru_cache
 def _bounded(dialect: Any) -> Any:
+    """The dialect with the rules replaced, and with references that count what the thread has left of them."""
     from jsonschema.validators import extend
-
-    left = iter(range(MOST_REFERENCES))
 
     def counted(follow: Any) -> Any:
         def following(*arguments: Any) -> Iterator[Any]:
-            if next(left, None) is None:
+            _left.references -= 1
+            if _left.references < 0:
                 raise RecursionError
             return follow(*arguments) or iter(())
 

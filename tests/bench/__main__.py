@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from tests.bench.data import Data
 from tests.bench.table import Line, markdown
 
-PARTS = ("quality", "ablation", "unseen", "hostile", "speed", "parity", "scale", "guarantee", "retuning")
+PARTS = ("quality", "ablation", "unseen", "hostile", "speed", "parity", "scale", "guarantee", "retuning", "collecting")
 DATA = Path("../shared/data")
 
 
