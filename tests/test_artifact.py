@@ -145,7 +145,7 @@ def test_interrupted_run_leaves_no_version(tmp_path: Path, project: Path, number
     assert versions(out) == []
     if number != signal.SIGKILL:
         assert process.returncode == 130
-        assert stderr.strip() == "interrupted: nothing half-written was left; a version that exists is complete"
+        assert stderr.strip() == "interrupted: nothing half-written was left; what exists is complete"
         assert list(out.iterdir()) == []
 
 

@@ -140,11 +140,11 @@ def test_json_is_all_there_is_on_standard_output(tmp_path: Path, say: Callable[.
     assert said["journal"] == str(found.journal)
     assert said["grades"]["flash"]["right"] == 2
     assert said["grades"]["pro"]["missing"] == 2
-    assert said["tiers"]["flash"] | {"spent_usd": 0} == {
+    assert said["asked"]["flash"] | {"spent_usd": 0} == {
         "total": 2, "answered": 2, "now": 2, "retried": 0, "given_up": 0, "not_asked": 0, "spent_usd": 0,
         "failures": {}, "doubts": {}, "models": {"scripted": 2},
     }  # fmt: skip
-    assert said["tiers"]["pro"]["failures"] == {"HTTP 400": 2}
+    assert said["asked"]["pro"]["failures"] == {"HTTP 400": 2}
 
 
 @pytest.mark.parametrize(

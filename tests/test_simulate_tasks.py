@@ -97,7 +97,7 @@ def grade(task: SimTask, said: Said) -> bool | None:
     """By the project's own graders."""
     calls = tuple(ToolCall(name, json.dumps(arguments)) for name, arguments in said.calls)
     module, name = GRADERS[task.made.grader["kind"]]
-    model = getattr(import_module(f"pipeline.collect.{module}"), name)
+    model = getattr(import_module(f"pipeline.grade.{module}"), name)
     return validated(model, task.made.grader, task.id).grade(Answer(said.text, calls)).correct
 
 

@@ -88,5 +88,10 @@ class Board:
     ending: str = ""
 
     @property
+    def asked(self) -> bool:
+        """Whether there was anything to ask."""
+        return any(score.total for score in self.scores.values())
+
+    @property
     def complete(self) -> bool:
         return not any(score.left or score.failed for score in self.scores.values())

@@ -50,7 +50,7 @@ def collect(
     """
     from pipeline import settings
     from pipeline.collect import collection, lines
-    from pipeline.collect.progress import shown, summary
+    from pipeline.collect.progress import shown
 
     path = journal or tasks[0].with_suffix(".journal")
     chosen = settings.read(config_file)
@@ -62,11 +62,10 @@ def collect(
         return
     budget = _checked(budget_usd)
     board = collection.collect(tasks, lines.ways(chosen), path, budget, shown)
-    told = list(summary(board))
     # What ended before its end, perhaps because it was told to, asks no judge.
-    marks = _graded(path, chosen, None if board.ending else budget, allow_code, told)
-    _show(path, marks, told, as_json, board)
-    _leave(board)
+    marks, judged = _graded(path, chosen, None if board.ending else budget, allow_code)
+    _show(path, marks, [board, judged], as_json)
+    _leave(board, judged)
 
 
 def _checked(budget_usd: float | None) -> float:
@@ -111,29 +110,35 @@ def grade(
         with opened(journal) as open_journal:
             taken = grading.take_in(open_journal, human.read(labels))
         click.echo(f"{labels}: {taken:,} labels", err=True)
-    told: list[str] = []
-    marks = _graded(journal, settings.read(config_file), budget_usd, allow_code, told)
+    marks, judged = _graded(journal, settings.read(config_file), budget_usd, allow_code)
     if for_people:
         with existing(journal) as open_journal:
             written = human.write(for_people, marks_of.ungraded(open_journal))
         click.echo(f"{for_people}: {written:,} answers to label", err=True)
-    _show(journal, marks, told, as_json)
+    _show(journal, marks, [judged], as_json)
+    _leave(judged)
 
 
 def _graded(
-    path: Path, chosen: Settings, budget_usd: float | None, allow_code: bool, told: list[str]
-) -> dict[str, Marks]:
-    """Grade, after asking the judge if there is one and a budget for it."""
-    from pipeline.collect import collection, grading, lines
+    path: Path, chosen: Settings, budget_usd: float | None, allow_code: bool
+) -> tuple[dict[str, Marks], Board | None]:
+    """Grade what is free; then, if there is a judge and a budget for it, ask it and grade by what it says."""
+    from pipeline.collect import collection, lines
+    from pipeline.collect.progress import shown
+
+    marks = _marks(path, allow_code)
+    if chosen.judge.model is None or budget_usd is None:
+        return marks, None
+    [way] = lines.ways(chosen, (lines.JUDGE,)).values()
+    judged = collection.consult(way, path, _checked(budget_usd), shown)
+    return (_marks(path, allow_code) if judged.asked else marks), judged
+
+
+def _marks(path: Path, allow_code: bool) -> dict[str, Marks]:
+    from pipeline.collect import grading
     from pipeline.collect.journal import opened
     from pipeline.collect.marks import count
-    from pipeline.collect.progress import shown, summary
 
-    if chosen.judge.model and budget_usd is not None:
-        [way] = lines.ways(chosen, (lines.JUDGE,)).values()
-        board = collection.consult(way, path, _checked(budget_usd), shown)
-        if board.scores[lines.JUDGE].total:
-            told.extend(summary(board))
     with opened(path) as journal, steps() as step:
         step("grading")
         grading.grade(journal, allow_code=allow_code)
@@ -210,22 +215,27 @@ def _known(found: Mapping[str, Forecast]) -> str:
     return "; ".join(f"{tier} {words[each.output_known]}" for tier, each in found.items())
 
 
-def _show(
-    path: Path, marks: Mapping[str, Marks], told: Iterable[str], as_json: bool, board: Board | None = None
-) -> None:
+def _show(path: Path, marks: Mapping[str, Marks], asked: Iterable[Board | None], as_json: bool) -> None:
+    """Print what came of it: of those asked, and of all answers."""
+    from pipeline.collect.progress import summary
+
+    boards = [board for board in asked if board and board.asked]
     if as_json:
-        found: dict[str, Any] = {"journal": str(path), "grades": _printed(marks)}
-        if board:
-            found |= {"ending": board.ending, "charged_usd": board.charged_usd, "tiers": _numbers(board)}
+        found: dict[str, Any] = {"journal": str(path), "grades": _printed(marks), "asked": {}}
+        for board in boards:
+            found |= {"ending": board.ending, "charged_usd": board.charged_usd}
+            found["asked"] |= _numbers(board)
         click.echo(json.dumps(found, indent=2))
         return
-    for line in (*told, *_said(marks)):
+    for board in boards:
+        for line in summary(board):
+            click.echo(line)
+    for line in _said(marks):
         click.echo(line)
-    graded = any(each.right + each.wrong for each in marks.values())
-    if graded and (board is None or board.complete):
+    if not all(board.complete for board in boards):
+        click.echo("not all is answered: the same command goes on")
+    elif any(each.right + each.wrong for each in marks.values()):
         click.echo(f"next: tier-router label {path} {path.with_suffix('.parquet')}")
-    elif board and not board.complete:
-        click.echo("not all is answered: the same command goes on" + ("; " + board.ending if board.ending else ""))
 
 
 def _numbers(board: Board) -> dict[str, Any]:
@@ -255,8 +265,9 @@ def _said(marks: Mapping[str, Marks]) -> Iterable[str]:
             yield f"  {times:,}: {reason}"
 
 
-def _leave(board: Board) -> None:
+def _leave(*boards: Board | None) -> None:
     from pipeline.collect.asking import INTERRUPTED as STOPPED
 
-    if not board.complete:
-        raise click.exceptions.Exit(INTERRUPTED if board.ending == STOPPED else INCOMPLETE)
+    unfinished = [board for board in boards if board and not board.complete]
+    if unfinished:
+        raise click.exceptions.Exit(INTERRUPTED if unfinished[0].ending == STOPPED else INCOMPLETE)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from features.errors import TierRouterError
 from pipeline.collect.board import Board, Score
 
 if TYPE_CHECKING:
@@ -25,8 +26,14 @@ def shown(board: Board) -> Iterator[Callable[[str], None]]:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    with (_live if console.is_terminal else _plain)(board, console):
-        yield lambda line: console.print(line, markup=False)
+    try:
+        with (_live if console.is_terminal else _plain)(board, console):
+            yield lambda line: console.print(line, markup=False)
+    except TierRouterError:
+        # Who catches it has no numbers to show any more.
+        for line in summary(board):
+            console.print(line, markup=False, soft_wrap=True)
+        raise
 
 
 @contextmanager
