@@ -261,7 +261,9 @@ def anonymise(sources: tuple[Path, ...], target: Path, as_json: bool) -> None:
 
 
 @commands.command()
-@click.option("--tasks", "count", type=int, default=2_500, show_default=True, help="Simulated tasks to collect.")
+@click.option(
+    "--tasks", "count", type=click.IntRange(500), default=2_500, show_default=True, help="Simulated tasks to collect."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the tasks.")
 @click.option("--out", type=FILE, default=Path("models/demo"), show_default=True, help="Folder for all that is made.")
 def demo(count: int, seed: int, out: Path) -> None:

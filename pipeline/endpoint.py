@@ -17,7 +17,12 @@ from pipeline.tables import Strict
 LARGEST = 1e9  # more of anything is a slip
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")  # hardly ever a key
 # What the collector says itself, so that no second copy in `body` contradicts it.
-RESERVED = ("messages", "model", "stream", "tools", "tool_choice", "response_format", "thinking", "reasoning_effort")
+RESERVED = (
+    "messages", "model", "stream", "stream_options", "tools", "tool_choice", "response_format", "thinking",
+    "reasoning_effort", "max_tokens", "max_completion_tokens", "logprobs",
+)  # fmt: skip
+# Several answers for one would cost several times what a budget counts with.
+SEVERAL = ("n", "best_of")
 
 Name = Annotated[str, Field(min_length=1)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400)]
@@ -43,8 +48,10 @@ def _may_hold_key(url: str) -> bool:
 
 def _extras(body: dict[str, Any]) -> dict[str, Any]:
     for key in body:
-        if key in (*RESERVED, "max_tokens", "max_completion_tokens"):
+        if key in RESERVED:
             raise ValueError(f"'{key}' has a key of its own or comes from the task: take it out of body")
+        if key in SEVERAL:
+            raise ValueError(f"'{key}' asks for several answers, and one is kept: take it out of body")
     try:
         json.dumps(body, allow_nan=False)
     except (TypeError, ValueError):
@@ -62,6 +69,8 @@ class Endpoint(Strict):
         thinking: whether the model reasons first; None: as the endpoint does by itself.
         effort: of the reasoning, such as "high"; None: as the endpoint does by itself.
         output_limit: >= 1, most tokens of an answer, reasoning included; the worst case that a budget counts with.
+        part_tokens: >= 1, most input tokens of an image, file or other part that is not text; None: tasks with such
+            parts are refused, because their worst case is not known.
         output_limit_name: the request's field for it.
         logprobs: ask for log-probabilities, whose mean becomes the answer's confidence.
         body: further fields of the request, such as { temperature = 0.0 }.
@@ -80,6 +89,7 @@ class Endpoint(Strict):
     thinking: bool | None = None
     effort: Name | None = None
     output_limit: Some = 8192
+    part_tokens: Some | None = None
     output_limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     logprobs: bool = False
     body: Annotated[dict[str, Any], AfterValidator(_extras)] = Field(default_factory=dict)

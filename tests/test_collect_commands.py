@@ -114,7 +114,7 @@ def test_the_summary_names_every_failure_by_cause(tmp_path: Path, say: Callable[
     for cause in ("HTTP 400", "malformed body", "closed without a reply"):
         assert out.count(f"1 try failed: {cause}, 1 given up after it") == 2
     assert "too long" in out
-    assert out.count("1 answered with doubtful usage, charged as the most that it can be: no usage") == 2
+    assert out.count("1 answered with doubtful usage, and charged for the worst: no usage") == 2
     assert out.count("answered by more than one model: scripted (2), another (1)") == 2
     assert "not all is answered: the same command goes on" in out
 
@@ -125,7 +125,7 @@ def test_a_used_up_budget_leaves_with_3_and_the_same_command_with_more_goes_on(
     with bench(tmp_path, always, 10) as found:
         code, out, _ = say(*arguments(found, "--budget", 0.003))
         assert code == 3
-        assert "the budget is used up" in out
+        assert "the budget has no room for a task that may cost up to" in out
         asked = len(found.server.seen)
         assert 0 < asked < 20
         assert say(*arguments(found, "--budget", 1))[0] == 0

@@ -174,7 +174,7 @@ def test_pending_is_what_some_tier_has_not_answered_in_the_order_of_the_tasks(
         ask(journal, tasks[2].digest, "flash", FAILED)
         ask(journal, tasks[3].digest, "pro", ANSWERED)
         ask(journal, tasks[4].digest, "pro", None)
-        found = [(each.digest, each.attempts) for each in journal.pending(run, ("flash", "pro"))]
+        found = [(each.digest, each.attempts) for each in journal.pending(run, ("flash", "pro"), 0.0)]
     assert found == [
         (tasks[0].digest, {"flash": 0, "pro": 0}), (tasks[2].digest, {"flash": 1, "pro": 0}),
         (tasks[3].digest, {"flash": 0}), (tasks[4].digest, {"flash": 0, "pro": 1}),
@@ -185,7 +185,7 @@ def test_tasks_of_an_earlier_file_are_not_pending(tmp_path: Path, path: Path) ->
     with opened(path) as journal:
         journal.take_up(some_tasks(tmp_path, 5))
         run = journal.take_up(read([task_file(tmp_path, [task("task-3")])]))
-        assert len(list(journal.pending(run, ("flash",)))) == 1
+        assert len(list(journal.pending(run, ("flash",), 0.0))) == 1
 
 
 def test_what_was_asked_is_charged_until_it_is_known(tmp_path: Path, path: Path) -> None:

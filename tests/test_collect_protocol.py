@@ -14,7 +14,7 @@ from scripted import completion
 
 from features.errors import InputError
 from pipeline.collect.failures import CallError, refused, seconds
-from pipeline.collect.protocol import Used, answer_in, body_of, most_input_tokens, read
+from pipeline.collect.protocol import MOST_TOKENS, Used, answer_in, body_of, most_input_tokens, read
 from pipeline.endpoint import Endpoint
 from pipeline.grade.answer import Answer, ToolCall
 from pipeline.settings import Settings, restored
@@ -217,7 +217,7 @@ def test_any_text_is_an_answer_or_a_failure(text: str) -> None:
     ],
 )
 def test_usage_is_read_as_deepseek_and_openai_say_it(table: Any, used: Used) -> None:
-    assert usage(**{"prompt_tokens": 20, "completion_tokens": 10, **table}) == (used, "")
+    assert usage(**({"prompt_tokens": 20, "completion_tokens": 10} | table)) == (used, "")
 
 
 @pytest.mark.parametrize(
@@ -230,14 +230,20 @@ def test_usage_is_read_as_deepseek_and_openai_say_it(table: Any, used: Used) -> 
         ({"completion_tokens": -1}, "usage is not made of counts"),
         ({"prompt_cache_hit_tokens": 21}, "a part of usage is more than the whole"),
         ({"completion_tokens_details": {"reasoning_tokens": 11}}, "a part of usage is more than the whole"),
-        ({"prompt_tokens": MOST_INPUT + 1}, "usage is more than the request allows"),
-        ({"completion_tokens": 101}, "usage is more than the request allows"),
-        ({"completion_tokens": 10**400}, "usage is more than the request allows"),
+        ({"completion_tokens": MOST_TOKENS}, "usage is more than any request can take"),
+        ({"completion_tokens": 10**400}, "usage is more than any request can take"),
     ],
 )
 def test_usage_that_cannot_be_true_is_not_believed(table: Any, doubt: str) -> None:
     whole = {"prompt_tokens": 20, "completion_tokens": 10} if table else {}
     assert usage(**{**whole, **table}) == (None, doubt)
+
+
+@pytest.mark.parametrize("table", [{"prompt_tokens": MOST_INPUT + 1}, {"completion_tokens": 101}])
+def test_a_bill_above_the_worst_case_is_believed_and_told(table: dict[str, int]) -> None:
+    used, doubt = usage(**({"prompt_tokens": 20, "completion_tokens": 10} | table))
+    assert used is not None
+    assert doubt == "usage is more than the request allows"
 
 
 @pytest.mark.parametrize("table", [None, [], 5, "20"])

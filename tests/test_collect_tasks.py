@@ -170,13 +170,15 @@ def test_a_line_beyond_all_measure_is_refused(tmp_path: Path, monkeypatch: pytes
 
 def test_a_name_that_stood_before_is_refused_with_both_places(tmp_path: Path) -> None:
     path = task_file(tmp_path, [task("one"), task("two"), task("one", prompt="Else?")])
-    with pytest.raises(InputError, match=r"line 3: id = 'one' stood before, in .*line 1: give each task its own"):
+    with pytest.raises(
+        InputError, match=r"line 3: id = 'one': this id stood before, in .*line 1: give each task an id of its own"
+    ):
         list(read([path]))
 
 
 def test_a_name_that_stood_in_another_file_is_refused(tmp_path: Path) -> None:
     paths = [task_file(tmp_path, [task("one")], name) for name in ("a.jsonl", "b.jsonl")]
-    with pytest.raises(InputError, match=r"b\.jsonl, line 1: id = 'one' stood before, in .*a\.jsonl, line 1"):
+    with pytest.raises(InputError, match=r"b\.jsonl, line 1: id = 'one': this id stood before, in .*a\.jsonl, line 1"):
         list(read(paths))
 
 

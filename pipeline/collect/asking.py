@@ -11,7 +11,7 @@ from typing import Any
 
 import stamina
 
-from features.errors import EndpointError, StorageError
+from features.errors import EndpointError, StorageError, TierRouterError
 from pipeline.collect import outcomes
 from pipeline.collect.board import Board
 from pipeline.collect.budget import Budget
@@ -19,14 +19,16 @@ from pipeline.collect.failures import CallError
 from pipeline.collect.journal import Journal
 from pipeline.collect.lines import Line
 from pipeline.collect.outcomes import NOT_SENT
-from pipeline.collect.protocol import Reply
+from pipeline.collect.protocol import CUT, Reply
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, JITTER_SECONDS = 1.0, 60.0, 1.0
 # An endpoint that asks for more than this is not worth waiting for: the same command goes on later.
 LONGEST_RETRY_AFTER_SECONDS = 600.0
 # So many requests given up in a row, with no answer in between, and the tier is taken to be down.
 GIVEN_UP_IN_A_ROW = 10
-OUT_OF_BUDGET = "the budget is used up"
+# Tries of a call that may each have been paid for; others go on up to the endpoint's `tries`.
+MOST_PAID_TRIES = 3
+OUT_OF_BUDGET = "the budget has no room"
 DISK_FULL = "the disk is full"
 INTERRUPTED = "interrupted"
 
@@ -54,9 +56,10 @@ class Ask:
 
 @dataclass(slots=True)
 class _Tries:
-    """Of one ask: attempts made so far, and whether its worst case is reserved."""
+    """Of one ask: attempts made so far, tries that may have been paid for, and whether its worst case is reserved."""
 
     made: int
+    paid: int = 0
     reserved: bool = True
 
 
@@ -71,7 +74,7 @@ class Asking:
         # Those that have sent nothing, or wait to try again: they are not waited for when it ends.
         self._idle: set[asyncio.Task[Any]] = set()
         self._no_more_tries = False
-        self._error: EndpointError | StorageError | None = None
+        self._error: BaseException | None = None
 
     async def everything(self, asks: Iterable[list[Ask]]) -> None:
         """Ask all of it, as far as it goes. What belongs together is begun together or not at all.
@@ -82,22 +85,46 @@ class Asking:
         """
         # By itself it logs a line for every retry; the board counts them.
         stamina.instrumentation.set_on_retry_hooks(())
-        # So many may be begun: the slower tier does not fall behind without bound.
-        window = asyncio.Semaphore(2 * sum(line.way.endpoint.concurrency for line in self._lines.values()))
-        async with asyncio.TaskGroup() as group:
-            for together in asks:
-                for _ in together:
-                    await window.acquire()
-                if self._board.ending or not await self.reserve(together):
-                    break
-                for ask in together:
-                    group.create_task(self.one(ask)).add_done_callback(lambda _: window.release())
+        begun: set[asyncio.Task[Any]] = set()
+        try:
+            await self._begin(asks, begun)
+            await _ended(begun)
+        except asyncio.CancelledError:
+            for task in begun:
+                task.cancel()
+            raise
+        except TierRouterError:
+            await _ended(begun)
+            raise
         if self._error:
             raise self._error
 
+    async def _begin(self, asks: Iterable[list[Ask]], begun: set[asyncio.Task[Any]]) -> None:
+        # So many may be begun: the slower tier does not fall behind without bound.
+        window = asyncio.Semaphore(2 * sum(line.way.endpoint.concurrency for line in self._lines.values()))
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            begun.discard(task)
+            window.release()
+            # Not a TaskGroup, which would give up all calls in flight, paid for as they are, for the failure of one.
+            if not task.cancelled() and (error := task.exception()):
+                self._error = self._error or error
+                self.end(f"unforeseen: {error!r}")
+
+        for together in asks:
+            for _ in together:
+                await window.acquire()
+            if self._board.ending or not await self.reserve(together):
+                return
+            for ask in together:
+                begun.add(task := asyncio.create_task(self.one(ask)))
+                task.add_done_callback(ended)
+
     async def reserve(self, together: list[Ask]) -> bool:
         """Reserve the most that a try of each can cost; where there is no room for it, end."""
-        if not await self._budget.reserve(sum(ask.worst_usd for ask in together), len(together)):
+        worst = sum(ask.worst_usd for ask in together)
+        if not await self._budget.reserve(worst, len(together)):
+            self._board.needed_usd = worst
             self.end(OUT_OF_BUDGET)
             return False
         if self._board.ending:
@@ -141,7 +168,7 @@ class Asking:
 
     async def _tried(self, ask: Ask, line: Line, tries: _Tries) -> Reply:
         retries = stamina.retry_context(
-            on=lambda error: self._again(error, line),
+            on=lambda error: self._again(error, ask.tier, line, tries),
             attempts=line.way.endpoint.tries,
             timeout=None,
             wait_initial=FIRST_WAIT_SECONDS,
@@ -156,14 +183,16 @@ class Asking:
                     return await self._call(ask, line, tries)
         raise AssertionError("retries end with an answer or a failure")
 
-    def _again(self, error: Exception, line: Line) -> bool | float:
+    def _again(self, error: Exception, tier: str, line: Line, tries: _Tries) -> bool | float:
         """Whether to try again, and after how many seconds if the endpoint said so."""
         if not isinstance(error, CallError) or not error.again or self._no_more_tries:
+            return False
+        if tries.paid >= MOST_PAID_TRIES:
             return False
         if error.wait_s is None:
             return True
         if error.wait_s > LONGEST_RETRY_AFTER_SECONDS:
-            self.end(f"an endpoint asks to wait for {error.wait_s:,.0f} seconds (Retry-After)")
+            self.end(f"{tier} asks to wait for {error.wait_s:,.0f} seconds (Retry-After)")
             return False
         line.pace.hold(error.wait_s)
         return error.wait_s
@@ -173,17 +202,18 @@ class Asking:
         if tries.reserved:
             return
         if not await self._budget.reserve(ask.worst_usd, 1):
+            self._board.needed_usd = ask.worst_usd
             self.end(OUT_OF_BUDGET)
             raise CallError("no budget for another try", paid=False, again=False)
         tries.reserved = True
 
     async def _call(self, ask: Ask, line: Line, tries: _Tries) -> Reply:
         """One try, written down before and after."""
-        tries.made += 1
         expected = line.mean_tokens or ask.most_input + line.way.endpoint.output_limit
+        await line.pace.slot(expected)
+        tries.made += 1
         try:
             await self._journal.asking(ask.digest, ask.tier, tries.made, ask.worst_usd)
-            await line.pace.slot(expected)
         except asyncio.CancelledError:
             await self._journal.settle(ask.digest, ask.tier, tries.made, NOT_SENT)
             raise
@@ -222,6 +252,7 @@ class Asking:
         await self._journal.settle(ask.digest, ask.tier, tries.made, outcome)
         if outcome["paid"]:
             tries.reserved = False
+            tries.paid += 1
             await self._budget.settle(ask.worst_usd, outcome["charged_usd"])
             line.score.spent_usd += outcome["charged_usd"]
             if outcome.get("cost_usd") is None:
@@ -231,17 +262,25 @@ class Asking:
 
     def _count(self, line: Line, reply: Reply, expected: float) -> None:
         line.score.answered(reply.model)
+        line.score.cut += reply.finish == CUT
         if reply.used:
             line.learn(reply.used.input_tokens + reply.used.output_tokens, expected)
-        else:
+        if reply.doubt:
             line.score.doubts[reply.doubt] += 1
 
     def _give_up(self, tier: str, line: Line, failure: CallError) -> None:
         line.score.failed += 1
         line.score.gave_up[failure.cause] += 1
-        line.in_a_row += 1
+        never = not (line.score.before or line.score.done)
+        # Of an endpoint that answers others, a task that it refuses says nothing.
+        line.in_a_row += failure.again or never
         if failure.fatal:
             self._error = self._error or EndpointError(f"{tier}: {failure.fatal} ({failure})")
             self.end(f"{tier}: {failure.fatal}")
         elif line.in_a_row == GIVEN_UP_IN_A_ROW:
-            self.end(f"{tier}: {GIVEN_UP_IN_A_ROW} requests in a row failed, the last with {failure}")
+            self.end(f"{tier}: {line.in_a_row} requests in a row failed, the last with {failure}")
+
+
+async def _ended(begun: set[asyncio.Task[Any]]) -> None:
+    while begun:
+        await asyncio.wait(begun)

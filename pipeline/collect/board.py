@@ -26,6 +26,7 @@ class Score:
         doubts: replies whose usage was not believed, by reason.
         models: who answered.
         examples: what was said of the first failure of a cause.
+        cut: answers of this run that ended at the output limit.
         latest: cause of a failed try after which there was no answer yet; else "".
     """
 
@@ -41,6 +42,7 @@ class Score:
     doubts: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    cut: int = 0
     latest: str = ""
     _recent: deque[float] = field(default_factory=deque)
 
@@ -79,6 +81,7 @@ class Board:
         charged_usd: against it, over all runs.
         unsure_usd: of that, what calls may have cost at most of which no usage is known.
         ending: why no further task is taken up, "" as long as they are.
+        needed_usd: what the next task may cost at most, where the budget has no room for it.
     """
 
     scores: dict[str, Score]
@@ -86,6 +89,7 @@ class Board:
     charged_usd: float = 0.0
     unsure_usd: float = 0.0
     ending: str = ""
+    needed_usd: float = 0.0
 
     @property
     def asked(self) -> bool:

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
+from features.errors import InputError
 from pipeline.collect.failures import CallError, refused
 from pipeline.collect.protocol import Reply, body_of, read
 from pipeline.endpoint import Endpoint
@@ -93,7 +94,11 @@ class Client:
         try:
             yield http
         finally:
-            self._idle.append(http)
+            self.give_back(http)
+
+    def give_back(self, http: httpx.AsyncClient) -> None:
+        """Have a connection for another call."""
+        self._idle.append(http)
 
     def _text(self, received: bytearray) -> str:
         return self._hidden(received.decode("utf-8", "replace"))
@@ -119,10 +124,17 @@ def hidden(text: str, key: str) -> str:
 
 
 def certificates_of_this_machine() -> SSLContext:
-    """What servers are trusted by; reading it takes longer than some calls."""
+    """What servers are trusted by; reading it takes longer than some calls.
+
+    Raises:
+        InputError: the variables SSL_CERT_FILE or SSL_CERT_DIR lead to none.
+    """
     import httpx
 
-    return httpx.create_ssl_context()
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        raise InputError(f"certificates cannot be read ({error}): check SSL_CERT_FILE and SSL_CERT_DIR") from None
 
 
 @asynccontextmanager
@@ -153,4 +165,10 @@ async def connected(endpoint: Endpoint, key: str | None, certificates: SSLContex
                 httpx.AsyncClient(http2=True, headers=headers, timeout=timeout, limits=single, verify=certificates)
             )
 
-        yield Client(endpoint, key, another)
+        try:
+            first = await another()
+        except (ImportError, ValueError) as error:
+            raise InputError(f"the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: {error}") from None
+        client = Client(endpoint, key, another)
+        client.give_back(first)
+        yield client

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -18,8 +19,7 @@ from pipeline.collect.budget import Budget
 from pipeline.collect.forecast import Forecast, forecast
 from pipeline.collect.journal import Journal, existing, opened
 from pipeline.collect.lines import JUDGE, Way
-from pipeline.collect.protocol import most_input_tokens
-from pipeline.collect.tasks import read
+from pipeline.collect.tasks import Task, read
 from pipeline.schema import TIERS
 
 Display = Callable[[Board], AbstractContextManager[Callable[[str], None]]]
@@ -32,20 +32,33 @@ def plan(paths: Sequence[Path], ways: Mapping[str, Way], journal: Path) -> dict[
         InputError: a task file or the journal cannot be used.
     """
     if not journal.exists():
-        return forecast(ways, _sizes(paths, lambda _: TIERS), dict.fromkeys(TIERS))
+        return forecast(ways, _sizes(paths, ways, lambda _: TIERS), dict.fromkeys(TIERS))
     with existing(journal) as known:
         _check_identity(known, ways)
         seen = {tier: known.one("SELECT avg(output_tokens) FROM calls WHERE tier = ?", tier) for tier in TIERS}
-        return forecast(ways, _sizes(paths, lambda digest: known.unanswered(digest, TIERS)), seen)
+        return forecast(ways, _sizes(paths, ways, lambda digest: known.unanswered(digest, TIERS)), seen)
 
 
-def _sizes(paths: Sequence[Path], missing: Callable[[str], Any]) -> Iterator[tuple[str, int, int]]:
+def _sizes(
+    paths: Sequence[Path], ways: Mapping[str, Way], missing: Callable[[str], Any]
+) -> Iterator[tuple[str, int, int]]:
     seen: set[str] = set()
-    for task in read(paths):
+    for task in _askable(paths, ways):
         if task.digest not in seen:
             seen.add(task.digest)
-            most = most_input_tokens(task.asked, len(json.loads(task.asked)["messages"]))
-            yield from ((tier, len(task.asked.encode()), most) for tier in missing(task.digest))
+            for tier in missing(task.digest):
+                yield tier, len(task.asked.encode()), ways[tier].most_input(task.asked)
+
+
+def _askable(paths: Sequence[Path], ways: Mapping[str, Way]) -> Iterator[Task]:
+    """The tasks, each with a worst case at every tier."""
+    for task in read(paths):
+        for way in ways.values():
+            try:
+                way.most_input(task.asked)
+            except InputError as error:
+                raise InputError(f"{task.place}: {error}") from None
+        yield task
 
 
 def collect(paths: Sequence[Path], ways: Mapping[str, Way], path: Path, budget_usd: float, display: Display) -> Board:
@@ -68,7 +81,7 @@ def collect(paths: Sequence[Path], ways: Mapping[str, Way], path: Path, budget_u
     """
     with opened(path) as journal:
         _check_identity(journal, ways)
-        run = journal.take_up(read(paths))
+        run = journal.take_up(_askable(paths, ways))
         journal.state("identity", {tier: way.endpoint.identity for tier, way in ways.items()})
         board = Board(_scores(journal, run), budget_usd, *journal.charged)
         _run(journal, ways, board, _asks(journal, run, ways), display)
@@ -100,13 +113,17 @@ def _run(journal: Journal, ways: Mapping[str, Way], board: Board, asks: Iterable
 
 
 def _asks(journal: Journal, run: int, ways: Mapping[str, Way]) -> Iterator[list[Ask]]:
-    for pending in journal.pending(run, tuple(ways)):
-        asked = json.loads(pending.asked)
-        most = most_input_tokens(pending.asked, len(asked["messages"]))
-        yield [
-            Ask(pending.digest, tier, asked, most, ways[tier].worst_usd(most), attempts)
-            for tier, attempts in pending.attempts.items()
-        ]
+    """What is pending; what was refused in earlier runs comes last, for it may well be refused again."""
+    before = time.time()
+    for refused in (False, True):
+        for pending in journal.pending(run, tuple(ways), before):
+            if pending.refused == refused:
+                asked = json.loads(pending.asked)
+                most = {tier: ways[tier].most_input(pending.asked) for tier in pending.attempts}
+                yield [
+                    Ask(pending.digest, tier, asked, most[tier], ways[tier].worst_usd(most[tier]), attempts)
+                    for tier, attempts in pending.attempts.items()
+                ]
 
 
 def _scores(journal: Journal, run: int) -> dict[str, Score]:
@@ -120,6 +137,8 @@ def _scores(journal: Journal, run: int) -> dict[str, Score]:
 def _check_identity(journal: Journal, ways: Mapping[str, Way]) -> None:
     """Answers of another model, or of the same with another effort, are another tier's."""
     for tier, before in (journal.fact("identity") or {}).items():
+        if not journal.one("SELECT count(*) FROM calls WHERE tier = ? AND state = 'answered'", tier):
+            continue
         now = ways[tier].endpoint.identity
         changed = [name for name in now if now[name] != before.get(name)]
         if changed:
@@ -132,7 +151,7 @@ def _check_identity(journal: Journal, ways: Mapping[str, Way]) -> None:
 
 @contextmanager
 def interruptible(asking: Asking, board: Board, tell: Callable[[str], None]) -> Iterator[None]:
-    """While this is open, the first SIGINT or SIGTERM waits for calls in flight, and the second gives them up."""
+    """While this is open, a first SIGINT, SIGTERM or SIGHUP waits for calls in flight, and a second gives them up."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task
 
@@ -145,7 +164,7 @@ def interruptible(asking: Asking, board: Board, tell: Callable[[str], None]) -> 
         board.ending = INTERRUPTED
         asking.end(INTERRUPTED)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     for number in before:
         loop.add_signal_handler(number, interrupt)
     try:

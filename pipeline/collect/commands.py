@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from features.errors import EndpointError
 from pipeline.console import AS_JSON, FILE, INCOMPLETE, INTERRUPTED, steps
 
 if TYPE_CHECKING:
     from pipeline.collect.board import Board
     from pipeline.collect.forecast import Forecast
+    from pipeline.collect.lines import Way
     from pipeline.collect.marks import Marks
     from pipeline.settings import Settings
 
@@ -60,8 +62,15 @@ def collect(
             found = collection.plan(tasks, lines.ways(chosen, with_keys=False), path)
         _show_forecast(found, as_json)
         return
-    budget = _checked(budget_usd)
-    board = collection.collect(tasks, lines.ways(chosen), path, budget, shown)
+    budget, ways = _checked(budget_usd), lines.ways(chosen)
+    _judge(chosen)  # complains before anything is asked
+    click.echo("reading tasks", err=True)
+    try:
+        board = collection.collect(tasks, ways, path, budget, shown)
+    except EndpointError:
+        for line in _said(_marks(path, allow_code)):
+            click.echo(line, err=True)
+        raise
     # What ended before its end, perhaps because it was told to, asks no judge.
     marks, judged = _graded(path, chosen, None if board.ending else budget, allow_code)
     _show(path, marks, [board, judged], as_json)
@@ -106,8 +115,10 @@ def grade(
 
     with existing(journal):  # complains before anything is made
         pass
+    if budget_usd is not None:
+        _checked(budget_usd)
     if labels:
-        with opened(journal) as open_journal:
+        with opened(journal, ballast=False) as open_journal:
             taken = grading.take_in(open_journal, human.read(labels))
         click.echo(f"{labels}: {taken:,} labels", err=True)
     marks, judged = _graded(journal, settings.read(config_file), budget_usd, allow_code)
@@ -123,15 +134,22 @@ def _graded(
     path: Path, chosen: Settings, budget_usd: float | None, allow_code: bool
 ) -> tuple[dict[str, Marks], Board | None]:
     """Grade what is free; then, if there is a judge and a budget for it, ask it and grade by what it says."""
-    from pipeline.collect import collection, lines
+    from pipeline.collect import collection
     from pipeline.collect.progress import shown
 
     marks = _marks(path, allow_code)
-    if chosen.judge.model is None or budget_usd is None:
+    way = _judge(chosen)
+    if way is None or budget_usd is None:
         return marks, None
-    [way] = lines.ways(chosen, (lines.JUDGE,)).values()
-    judged = collection.consult(way, path, _checked(budget_usd), shown)
+    judged = collection.consult(way, path, budget_usd, shown)
     return (_marks(path, allow_code) if judged.asked else marks), judged
+
+
+def _judge(chosen: Settings) -> Way | None:
+    """The way to the judge, if there is one."""
+    from pipeline.collect import lines
+
+    return lines.ways(chosen, (lines.JUDGE,))[lines.JUDGE] if chosen.judge.model else None
 
 
 def _marks(path: Path, allow_code: bool) -> dict[str, Marks]:
@@ -139,7 +157,7 @@ def _marks(path: Path, allow_code: bool) -> dict[str, Marks]:
     from pipeline.collect.journal import opened
     from pipeline.collect.marks import count
 
-    with opened(path) as journal, steps() as step:
+    with opened(path, ballast=False) as journal, steps() as step:
         step("grading")
         grading.grade(journal, allow_code=allow_code)
         return count(journal)
@@ -159,11 +177,16 @@ def label(journal: Path, target: Path, no_text: bool, yes: bool, as_json: bool) 
     """Write the graded answers of a JOURNAL as TRACES (.parquet or .jsonl) to train from."""
     from pipeline.collect import label as labelling
     from pipeline.collect.journal import existing, opened
-    from pipeline.collect.marks import count
+    from pipeline.collect.marks import count, left_out
 
     with existing(journal) as open_journal, steps() as step:
         step("reading the journal")
-        marks = count(open_journal)
+        marks, others = count(open_journal), left_out(open_journal)
+    if others:
+        click.echo(
+            f"note: {others:,} tasks of earlier runs are left out; to have them too, give collect all files together",
+            err=True,
+        )
     if no_text and not yes:
         ungraded = sum(sum(each.ungraded.values()) for each in marks.values())
         click.confirm(
@@ -250,9 +273,13 @@ def _numbers(board: Board) -> dict[str, Any]:
 
 
 def _printed(marks: Mapping[str, Marks]) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {tier: asdict(each) for tier, each in marks.items()}
+    return {
+        tier: {
+            "right": each.right, "wrong": each.wrong, "missing": each.missing, "people": each.people,
+            "ungraded": dict(each.ungraded),
+        }
+        for tier, each in marks.items()
+    }  # fmt: skip
 
 
 def _said(marks: Mapping[str, Marks]) -> Iterable[str]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from features.errors import TierRouterError
+from features.request import well_formed
 
 # Statuses that another try may change. Of the others a client's error stands, whatever is tried.
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529)
@@ -24,6 +25,8 @@ FATAL = {
 }
 # What OpenAI calls an empty balance, with status 429.
 QUOTA = "insufficient_quota"
+# What endpoints say with status 400 where others have 404.
+UNKNOWN_MODEL = ("model_not_found", "Model Not Exist")
 SHOWN_CHARACTERS = 200
 
 
@@ -75,19 +78,28 @@ def refused(status: int, retry_after: str | None, said: str, now: datetime | Non
         _message(said)[:SHOWN_CHARACTERS],
         paid=status in MAYBE_PAID,
         again=status in RETRIED and QUOTA not in said,
-        fatal=NO_BALANCE if QUOTA in said else FATAL.get(status, ""),
+        fatal=_fatal(status, said),
         wait_s=seconds(retry_after, now or datetime.now(UTC)),
         reply=said,
     )
 
 
+def _fatal(status: int, said: str) -> str:
+    if QUOTA in said:
+        return NO_BALANCE
+    if status == 400 and any(words in said for words in UNKNOWN_MODEL):
+        return FATAL[404]
+    return FATAL.get(status, "")
+
+
 def _message(said: str) -> str:
-    """What an error body says to people, where it is made as OpenAI's; else all of it in a line."""
+    """What an error body says to people, where it is made as OpenAI's, else all of it; in one printable line."""
     try:
         error = json.loads(said)["error"]
-        return str(error["message"] if isinstance(error, dict) else error)
+        text = str(error["message"] if isinstance(error, dict) else error)
     except (ValueError, RecursionError, KeyError, TypeError):
-        return " ".join(said.split())
+        text = said
+    return " ".join("".join(each if each.isprintable() else " " for each in well_formed(text)).split())
 
 
 def seconds(retry_after: str | None, now: datetime) -> float | None:
@@ -106,7 +118,7 @@ def seconds(retry_after: str | None, now: datetime) -> float | None:
     except ValueError:
         try:
             until = parsedate_to_datetime(retry_after)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         waited = ((until if until.tzinfo else until.replace(tzinfo=UTC)) - now).total_seconds()
     return max(0.0, waited) if waited < float("inf") else None

@@ -13,7 +13,7 @@ from pipeline.collect.grader import Grader, restored
 from pipeline.collect.journal import Journal, Row
 from pipeline.collect.judge import Judge
 from pipeline.collect.judging import judged
-from pipeline.collect.protocol import answer_in
+from pipeline.collect.protocol import CUT, answer_in, finish_in
 from pipeline.collect.tasks import digest_of
 from pipeline.grade import sandbox
 from pipeline.grade.answer import Verdict
@@ -68,6 +68,8 @@ def _pages(journal: Journal) -> Iterator[list[Row]]:
 
 
 def _verdict(row: Row, grader: Grader, said: Verdict | None, no_code: str) -> Verdict:
+    if finish_in(row["reply"]) == CUT:
+        return Verdict(None, "ended at the output limit: raise output_limit, in another journal")
     if isinstance(grader, Code):
         if row["correct"] is not None and row["graded_by"] == digest_of(row["grader"]):
             return Verdict(bool(row["correct"]), row["reason"])
@@ -92,8 +94,12 @@ def take_in(journal: Journal, labels: Iterable[human.Label]) -> int:
     Raises:
         InputError: a label of a task that is not there, or that the tier has not answered.
     """
-    rows = [_of_person(journal, label) for label in labels]
-    journal.wrote(WRITE, rows)
+    rows: dict[tuple[str, str], tuple[Any, ...]] = {}
+    for label in labels:
+        row = _of_person(journal, label)
+        if rows.setdefault((label.task_id, label.tier), row) != row:
+            raise InputError(f"{label.place}: another label of {label.tier}'s answer to '{label.task_id}' stood before")
+    journal.wrote(WRITE, rows.values())
     return len(rows)
 
 

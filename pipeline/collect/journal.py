@@ -23,18 +23,24 @@ from pipeline.collect.writer import Writer
 
 PAGE = 500  # requests read at once
 REMOVED = "texts were removed"  # in place of a grade's reason
-# A text that was removed comes back only where it has to be asked, or where no figures took its place.
+# A text that was removed comes back only where it has to be asked.
 TAKE_REQUEST = """
 INSERT INTO requests (digest, asked, run, position) VALUES (?, ?, ?, ?)
 ON CONFLICT (digest) DO UPDATE SET
     position = excluded.position,
     run = excluded.run,
     (asked, erased) = (
-        SELECT CASE WHEN count(*) = 2 AND requests.asked != '{}' THEN requests.asked ELSE excluded.asked END,
-            erased AND count(*) = 2 AND requests.asked != '{}'
+        SELECT CASE WHEN erased AND count(*) = 2 THEN requests.asked ELSE excluded.asked END, erased AND count(*) = 2
         FROM calls WHERE calls.digest = requests.digest AND state = 'answered'
     )
 WHERE requests.run IS NOT excluded.run
+"""
+
+REFUSED = "SELECT count(*) FROM calls WHERE digest = ? AND state = 'failed' AND cause LIKE 'HTTP 4%' AND asked_at < ?"
+# A grader comes back no more than the text that it would grade.
+TAKE_TASK = """
+INSERT OR REPLACE INTO tasks (id, digest, category, task_group, grader, run, position)
+SELECT ?, ?, ?, ?, CASE WHEN (SELECT erased FROM requests WHERE digest = ?) THEN NULL ELSE ? END, ?, ?
 """
 
 OUTCOME = (
@@ -54,12 +60,14 @@ class Pending:
         asked: JSON.
         position: among the tasks of the run.
         attempts: how often each tier that has not answered was asked, by tier.
+        refused: whether an endpoint refused it, rather than failed.
     """
 
     digest: str
     asked: str
     position: int
     attempts: dict[str, int]
+    refused: bool
 
 
 class Journal:
@@ -114,13 +122,17 @@ class Journal:
 
     def _take(self, task: Task, run: int, position: int) -> None:
         self._connection.execute(TAKE_REQUEST, (task.digest, task.asked, run, position))
-        self._connection.execute(
-            "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (task.id, task.digest, task.category, task.group, task.grader, run, position),
-        )
+        names = task.id, task.digest, task.category, task.group
+        self._connection.execute(TAKE_TASK, (*names, task.digest, task.grader, run, position))
 
-    def pending(self, run: int, tiers: Sequence[str]) -> Iterator[Pending]:
-        """The requests of a run that some of the tiers have not answered, in the order of the tasks."""
+    def pending(self, run: int, tiers: Sequence[str], before: float) -> Iterator[Pending]:
+        """The requests of a run that some of the tiers have not answered, in the order of the tasks.
+
+        Args:
+            run: its number.
+            tiers: that are wanted.
+            before: seconds since 1970; refusals after that do not count as such.
+        """
         position = -1
         while page := self.rows(
             "SELECT digest, asked, position FROM requests WHERE run = ? AND position > ? ORDER BY position LIMIT ?",
@@ -129,7 +141,8 @@ class Journal:
             for row in page:
                 attempts = self.unanswered(row["digest"], tiers)
                 if attempts:
-                    yield Pending(row["digest"], row["asked"], row["position"], attempts)
+                    refused = bool(self.one(REFUSED, row["digest"], before))
+                    yield Pending(row["digest"], row["asked"], row["position"], attempts, refused)
             position = page[-1]["position"]
 
     def unanswered(self, digest: str, tiers: Sequence[str]) -> dict[str, int]:
@@ -215,14 +228,19 @@ class Journal:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Journal]:
+def opened(path: Path, *, ballast: bool = True) -> Iterator[Journal]:
     """Open a journal to write to it, and make it if there is none. Only one at a time, over all processes.
+
+    Args:
+        path: of its file; one path through links is as good as another.
+        ballast: keep room on the disk, so that what is paid for can be written.
 
     Raises:
         InputError: another process has it, or it is not a journal of this version.
         StorageError: it cannot be written.
     """
-    with locked(path), closing(connected(path)) as connection:
+    path = path.resolve()
+    with locked(path, ballast=ballast), closing(connected(path)) as connection:
         yield Journal(path, connection)
 
 
@@ -233,6 +251,7 @@ def existing(path: Path) -> Iterator[Journal]:
     Raises:
         InputError: there is none, or it is not one of this version.
     """
+    path = path.resolve()
     if not path.is_file() or not path.stat().st_size:
         raise InputError(f"{path}: there is no such journal: 'tier-router collect' makes one")
     with closing(connected(path)) as connection:

@@ -40,7 +40,7 @@ class Judge(Strict):
 
     def grade(self, _: Answer) -> Verdict:
         """Nothing before the judge was asked."""
-        return Verdict(None, "the judge was not asked: give [judge] in --config, and a --budget")
+        return Verdict(None, "the judge was not asked yet: give [judge] in --config, and a --budget with room for it")
 
     def comparisons(self, answers: dict[str, Answer]) -> dict[str, tuple[Answer, Answer]]:
         """What has to be compared, by the tier whose answer is the first of a pair.
@@ -61,7 +61,8 @@ class Judge(Strict):
             "task": json.dumps(asked, ensure_ascii=False), "rubric": self.rubric,
             "answer_a": shown(first), "answer_b": shown(second),
         }  # fmt: skip
-        said = "\n\n".join(f"<{name}>\n{text}\n</{name}>" for name, text in parts.items())
+        closed = {name: text.replace("</", "<\\/") for name, text in parts.items()}  # no answer ends its own part
+        said = "\n\n".join(f"<{name}>\n{text}\n</{name}>" for name, text in closed.items())
         return {"messages": [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": said}]}
 
 

@@ -10,7 +10,7 @@ from pipeline.collect.grader import restored
 from pipeline.collect.journal import Journal, Row
 from pipeline.collect.judge import TIE, Judge, verdicts
 from pipeline.collect.lines import JUDGE, Way
-from pipeline.collect.protocol import answer_in, most_input_tokens
+from pipeline.collect.protocol import answer_in
 from pipeline.collect.tasks import digest_of
 from pipeline.grade.answer import Answer, Verdict
 
@@ -52,9 +52,8 @@ def _digest(journal: Journal, text: str) -> str:
 
 
 def _ask(digest: str, text: str, attempts: int, way: Way) -> Ask:
-    asked = json.loads(text)
-    most = most_input_tokens(text, len(asked["messages"]))
-    return Ask(digest, JUDGE, asked, most, way.worst_usd(most), attempts)
+    most = way.most_input(text)
+    return Ask(digest, JUDGE, json.loads(text), most, way.worst_usd(most), attempts)
 
 
 def _comparisons(journal: Journal, row: Row) -> Iterator[tuple[str, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pipeline.collect.board import Score
 from pipeline.collect.budget import Fare
 from pipeline.collect.client import Client, certificates_of_this_machine, connected
 from pipeline.collect.pace import Pace
+from pipeline.collect.protocol import most_input_tokens, other_parts
 from pipeline.endpoint import Endpoint, key_of
 from pipeline.schema import TIERS
 from pipeline.settings import Judge, Settings, Tier
@@ -40,6 +42,24 @@ class Way:
     endpoint: Endpoint
     key: str | None = field(repr=False)
     fare: Fare
+
+    def most_input(self, asked: str) -> int:
+        """Input tokens that a request cannot exceed.
+
+        Args:
+            asked: what a task asks, as JSON.
+
+        Raises:
+            InputError: it has parts that are not text, and the endpoint does not say how much they take.
+        """
+        request = json.loads(asked)
+        parts = other_parts(request["messages"])
+        if parts and self.endpoint.part_tokens is None:
+            raise InputError(
+                "a part that is not text: its worst case is not known; give part_tokens, the most input tokens of one, "
+                "in both [tiers.*] of the --config file"
+            )
+        return most_input_tokens(asked, len(request["messages"])) + parts * (self.endpoint.part_tokens or 0)
 
     def worst_usd(self, most_input: int) -> float:
         """The most that a call with so many input tokens can cost."""

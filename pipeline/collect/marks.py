@@ -91,6 +91,11 @@ def _stands(grade: Row, task: Row) -> bool:
     return task["grader"] is None or grade["grader"] == digest_of(task["grader"])
 
 
+def left_out(journal: Journal) -> int:
+    """Tasks of earlier runs, which stand in no file of the last one."""
+    return int(journal.one(f"SELECT count(*) FROM tasks WHERE run != {LAST_RUN}"))  # noqa: S608  # ours
+
+
 def count(journal: Journal) -> dict[str, Marks]:
     """The grades of the last run's tasks, by tier."""
     found = {tier: Marks() for tier in TIERS}
@@ -104,7 +109,7 @@ def _count(marks: Marks, graded: Graded | None) -> None:
     if graded is None:
         marks.missing += 1
         return
-    marks.people += graded.source == SOURCE
+    marks.people += graded.source == SOURCE and graded.correct is not None
     if graded.correct is None:
         marks.ungraded[graded.reason] += 1
     elif graded.correct:

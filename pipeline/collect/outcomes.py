@@ -12,7 +12,7 @@ Outcome = dict[str, Any]
 
 
 def answered(reply: Reply, seconds: float, cost_usd: float | None, worst_usd: float) -> Outcome:
-    """Of an answer. Without believable usage the most that the call can have cost is charged."""
+    """Of an answer. Without believable usage the most that the call can have cost is charged; a higher bill is."""
     return {
         "state": "answered", "charged_usd": worst_usd if cost_usd is None else cost_usd, "cost_usd": cost_usd,
         "latency_s": seconds, "paid": True, "model": reply.model, "fingerprint": reply.fingerprint,

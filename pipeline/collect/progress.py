@@ -28,8 +28,8 @@ def shown(board: Board) -> Iterator[Callable[[str], None]]:
     console = Console(stderr=True, highlight=False)
     try:
         with (_live if console.is_terminal else _plain)(board, console):
-            yield lambda line: console.print(line, markup=False)
-    except TierRouterError:
+            yield lambda line: console.print(line, markup=False, soft_wrap=True)
+    except (TierRouterError, KeyboardInterrupt):
         # Who catches it has no numbers to show any more.
         for line in summary(board):
             console.print(line, markup=False, soft_wrap=True)
@@ -103,7 +103,10 @@ def standing(board: Board) -> str:
 
 def budget(board: Board) -> str:
     """What is spent, and why no more is asked."""
-    return f"{usd(board.charged_usd)} of {usd(board.budget_usd)} spent" + (f"; {board.ending}" if board.ending else "")
+    ending = f"; {board.ending}" if board.ending else ""
+    if board.needed_usd:
+        ending += f" for a task that may cost up to {usd(board.needed_usd)}"
+    return f"{usd(board.charged_usd)} of {usd(board.budget_usd)} spent{ending}"
 
 
 def usd(amount: float) -> str:
@@ -140,7 +143,9 @@ def summary(board: Board) -> Iterator[str]:
             example = f" ({score.examples[cause]})" if score.examples.get(cause) else ""
             yield f"  {times:,} {'try' if times == 1 else 'tries'} failed: {cause}{given_up}{example}"
         for reason, times in score.doubts.most_common():
-            yield f"  {times:,} answered with doubtful usage, charged as the most that it can be: {reason}"
+            yield f"  {times:,} answered with doubtful usage, and charged for the worst: {reason}"
+        if score.cut:
+            yield f"  {score.cut:,} answers ended at output_limit and cannot be graded: raise it, in another journal"
         if len(score.models) > 1:
             found = ", ".join(f"{model or 'not said'} ({times:,})" for model, times in score.models.most_common())
             yield f"  answered by more than one model: {found}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ TOKENS_OF_A_TEMPLATE = 1024
 LARGEST_LOGPROB = 1e6  # in size: neither infinite nor a slip
 # DeepSeek ends so when it had to give up on an answer.
 INTERRUPTED = "insufficient_system_resource"
+CUT = "length"  # the answer ended at the output limit
+# No call takes more; what says so is no usage.
+MOST_TOKENS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Reply:
         model: that really answered, "" where not said.
         fingerprint: of what really answered, "" where not said.
         used: None where usage is missing or cannot be true.
-        doubt: why usage was not believed, "" where it was.
+        doubt: why usage was not believed, or that it is more than the request allows; else "".
         confidence: in [0, 1], exponential of the mean log-probability of the answer's tokens; None where not given.
         finish: why the answer ended.
         text: the whole body.
@@ -95,6 +98,12 @@ def most_input_tokens(asked: str, messages: int) -> int:
     return byte_length(asked) + TOKENS_OF_A_TEMPLATE + TOKENS_OF_A_MESSAGE * messages
 
 
+def other_parts(messages: Sequence[Mapping[str, Any]]) -> int:
+    """How many parts of messages are not text."""
+    contents = [message.get("content") for message in messages]
+    return sum(part.get("type") != "text" for content in contents if isinstance(content, list) for part in content)
+
+
 def read(text: str, endpoint: Endpoint, most_input: int) -> Reply:
     """A reply of a status that says success.
 
@@ -132,6 +141,11 @@ def read(text: str, endpoint: Endpoint, most_input: int) -> Reply:
     )
 
 
+def finish_in(text: str) -> str:
+    """Why the answer in a body that was read before ended."""
+    return _text(json.loads(text)["choices"][0].get("finish_reason"))
+
+
 def answer_in(text: str) -> Answer:
     """The answer in a body that was read before."""
     return _answer(json.loads(text)["choices"][0]["message"])
@@ -166,7 +180,7 @@ def usage(table: Any, most_output: int, most_input: int) -> tuple[Used | None, s
         most_input: tokens that its input cannot exceed.
 
     Returns:
-        None and the reason where it cannot be true, else the usage and "".
+        None and the reason where it cannot be true, else the usage and "", or that it is more than was allowed.
     """
     if not isinstance(table, Mapping):
         return None, "no usage"
@@ -182,9 +196,10 @@ def usage(table: Any, most_output: int, most_input: int) -> tuple[Used | None, s
     given, cached, output, reasoning = (int(count or 0) for count in counts)
     if cached > given or reasoning > output:
         return None, "a part of usage is more than the whole"
-    if given > most_input or output > most_output:
-        return None, "usage is more than the request allows"
-    return Used(given, cached, output, reasoning if "reasoning_tokens" in details else None), ""
+    if given + output > MOST_TOKENS:
+        return None, "usage is more than any request can take"
+    doubt = "usage is more than the request allows" if given > most_input or output > most_output else ""
+    return Used(given, cached, output, reasoning if "reasoning_tokens" in details else None), doubt
 
 
 def _table(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:

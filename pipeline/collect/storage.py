@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from features.errors import InputError, StorageError
@@ -72,8 +72,12 @@ CREATE TABLE grades (
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, ballast: bool) -> Iterator[None]:
     """Have the journal's file alone, over all processes; it is made where there is none.
+
+    Args:
+        path: without links.
+        ballast: make it, so that there is something to give up.
 
     Raises:
         InputError: another process has it.
@@ -92,7 +96,8 @@ def locked(path: Path) -> Iterator[None]:
             raise InputError(
                 f"{path}: another tier-router command is at work on this journal: wait for it, or give --journal"
             ) from None
-        _make_ballast(path)
+        if ballast:
+            _make_ballast(path)
         try:
             yield
         finally:
@@ -145,15 +150,17 @@ def _make_ballast(path: Path) -> None:
             file.write(bytes(BALLAST_BYTES))
     except OSError as error:
         ballast_of(path).unlink(missing_ok=True)
-        raise StorageError(f"{path}: no room for a journal: {error.strerror}; nothing was asked") from error
+        raise StorageError(f"{path}: no room for a journal: {error.strerror}; nothing was asked now") from error
 
 
 def gave_up_ballast(path: Path, error: sqlite3.Error) -> bool:
     """Make room where an error says that there is none; only once."""
     if error.sqlite_errorcode & 0xFF not in NO_ROOM or not ballast_of(path).exists():
         return False
-    ballast_of(path).unlink()
-    return True
+    with suppress(OSError):
+        ballast_of(path).unlink()
+        return True
+    return False
 
 
 def unusable(path: Path, error: sqlite3.Error) -> InputError | StorageError:

@@ -81,17 +81,20 @@ def read(paths: Sequence[Path]) -> Iterator[Task]:
     Raises:
         InputError: names the file, the line, the field, the value and what to do.
     """
-    places: dict[bytes, str] = {}
+    places: dict[bytes, tuple[Path, int]] = {}
     for path in paths:
         try:
             with path.open("rb") as file:
-                for task in _of_file(file, path):
-                    key = hashlib.blake2b(task.id.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
+                for at, task in _of_file(file, path):
+                    key = hashlib.blake2b(task.id.encode(), digest_size=DIGEST_BYTES).digest()
                     if key in places:
+                        before, line = places[key]
+                        named = "the same question without an id" if task.id == task.digest else "this id"
                         raise InputError(
-                            f"{task.place}: id = {task.id!r} stood before, in {places[key]}: give each task its own"
+                            f"{task.place}: id = {task.id!r}: {named} stood before, in {before}, line {line}: "
+                            "give each task an id of its own"
                         )
-                    places[key] = task.place
+                    places[key] = path, at
                     yield task
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}; give the path of a task file") from None
@@ -99,7 +102,8 @@ def read(paths: Sequence[Path]) -> Iterator[Task]:
         raise InputError(f"{', '.join(map(str, paths))}: no tasks in it: write one JSON object a line")
 
 
-def _of_file(file: Any, path: Path) -> Iterator[Task]:
+def _of_file(file: Any, path: Path) -> Iterator[tuple[int, Task]]:
+    """Each task with its line."""
     at = 0
     while raw := file.readline(LARGEST_LINE_BYTES):
         at += 1
@@ -107,7 +111,7 @@ def _of_file(file: Any, path: Path) -> Iterator[Task]:
         if len(raw) == LARGEST_LINE_BYTES:
             raise InputError(f"{place}: {LARGEST_LINE_BYTES:,} bytes or more: shorten the task")
         if raw.strip():
-            yield task_of(_object(raw, place), place)
+            yield at, task_of(_object(raw, place), place)
 
 
 def _object(raw: bytes, place: str) -> dict[str, Any]:
@@ -144,14 +148,18 @@ def task_of(table: Mapping[str, Any], place: str) -> Task:
         raise InputError(f"{place}: cannot be sent as JSON ({error}): mend that value") from None
     digest = digest_of(text)
     return Task(
-        id=line.id or digest,
+        id=well_formed(line.id or digest),
         digest=digest,
         asked=text,
-        category=line.category or "",
-        group=line.group or "",
-        grader=json.dumps(table.get("grader") or {"kind": line.grader.kind}, ensure_ascii=False),
+        category=well_formed(line.category or ""),
+        group=well_formed(line.group or ""),
+        grader=well_formed(json.dumps(table.get("grader") or {"kind": line.grader.kind}, ensure_ascii=False)),
         place=place,
     )
+
+
+def _named(function: Mapping[str, Any]) -> bool:
+    return isinstance(function.get("name"), str) and bool(function["name"])
 
 
 def digest_of(asked: str) -> str:
@@ -176,7 +184,7 @@ def _check(asked: dict[str, Any], place: str) -> None:
         raise InputError(f"{place}: messages end with the assistant's turn: end with what is to be answered")
     for at, tool in enumerate(asked.get("tools", ())):
         function = tool.get("function")
-        if tool.get("type") != "function" or not isinstance(function, dict) or not function.get("name"):
+        if tool.get("type") != "function" or not isinstance(function, dict) or not _named(function):
             raise InputError(
                 f"{place}: tools[{at}]: expected {{'type': 'function', 'function': {{'name': ..., 'parameters': ...}}}}"
             )

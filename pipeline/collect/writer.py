@@ -7,12 +7,12 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from features.errors import TierRouterError
+from features.errors import StorageError, TierRouterError
 from pipeline.collect.storage import connected, gave_up_ballast, unusable
 
 WRITES_AT_ONCE = 512
@@ -28,11 +28,13 @@ class Writer:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.cramped = False  # whether the disk was full
+        self._ended = False
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
 
     @contextmanager
     def working(self) -> Iterator[None]:
         """While this is open, writes are done; at the end all that was left to it is on disk."""
+        self._ended = False
         thread = threading.Thread(target=self._work, name="journal", daemon=True)
         thread.start()
         try:
@@ -47,20 +49,28 @@ class Writer:
         Raises:
             StorageError: it was not written.
         """
+        if self._ended:
+            raise StorageError(f"{self.path}: the journal's writer ended")
         loop = asyncio.get_running_loop()
         job = _Job(statement, values, loop, loop.create_future())
         self._jobs.put(job)
         await asyncio.shield(job.done)
 
     def _work(self) -> None:
-        connection = connected(self.path)
+        jobs: list[_Job] = []
         try:
-            while jobs := self._waiting():
-                failure = self._committed(connection, jobs)
-                for job in jobs:
-                    job.finish(failure)
+            with closing(connected(self.path)) as connection:
+                while jobs := self._waiting():
+                    failure = self._committed(connection, jobs)
+                    for job in jobs:
+                        job.finish(failure)
         finally:
-            connection.close()
+            # Whatever ended it, nobody may wait for it in vain.
+            self._ended = True
+            while not self._jobs.empty():
+                jobs += filter(None, [self._jobs.get()])
+            for job in jobs:
+                job.finish(StorageError(f"{self.path}: the journal's writer ended"))
 
     def _waiting(self) -> list[_Job]:
         """What there is to write, at least one; empty at the end."""
