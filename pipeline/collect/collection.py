@@ -25,18 +25,28 @@ from pipeline.schema import TIERS
 Display = Callable[[Board], AbstractContextManager[Callable[[str], None]]]
 
 
-def plan(paths: Sequence[Path], ways: Mapping[str, Way], journal: Path) -> dict[str, Forecast]:
+def plan(
+    paths: Sequence[Path], ways: Mapping[str, Way], journal: Path, judge: Way | None = None
+) -> dict[str, Forecast]:
     """What collecting would take; asks nothing and writes nothing.
+
+    Args:
+        paths: task files.
+        ways: to the tiers.
+        journal: what it holds is not asked again.
+        judge: the way to it, if there is one; all its comparisons are counted.
 
     Raises:
         InputError: a task file or the journal cannot be used.
     """
+    everyone = {**ways, JUDGE: judge} if judge else ways
     if not journal.exists():
-        return forecast(ways, _sizes(paths, ways, lambda _: TIERS), dict.fromkeys(TIERS))
+        return forecast(everyone, _sizes(paths, everyone, lambda _: TIERS), dict.fromkeys(everyone))
     with existing(journal) as known:
         _check_identity(known, ways)
-        seen = {tier: known.one("SELECT avg(output_tokens) FROM calls WHERE tier = ?", tier) for tier in TIERS}
-        return forecast(ways, _sizes(paths, ways, lambda digest: known.unanswered(digest, TIERS)), seen)
+        mean = "SELECT avg(output_tokens) FROM calls WHERE tier = ?"
+        seen = {name: known.one(mean, name) for name in everyone}
+        return forecast(everyone, _sizes(paths, everyone, lambda digest: known.unanswered(digest, TIERS)), seen)
 
 
 def _sizes(
@@ -48,14 +58,26 @@ def _sizes(
             seen.add(task.digest)
             for tier in missing(task.digest):
                 yield tier, len(task.asked.encode()), ways[tier].most_input(task.asked)
+            if JUDGE in ways:
+                yield from _questions(task, ways)
+
+
+def _questions(task: Task, ways: Mapping[str, Way]) -> Iterator[tuple[str, int, int]]:
+    """What the judge will be asked of a task's answers, which may be as long as the tiers allow."""
+    grader = json.loads(task.grader)
+    if grader["kind"] == JUDGE:
+        most = ways[JUDGE].most_input(task.asked) + sum(ways[tier].endpoint.output_limit for tier in TIERS)
+        size = len(task.asked.encode()) + len(task.grader.encode())
+        for _ in range(judging.ORDERS * (len(TIERS) if "reference" in grader else 1)):
+            yield JUDGE, size, most + len(task.grader.encode())
 
 
 def _askable(paths: Sequence[Path], ways: Mapping[str, Way]) -> Iterator[Task]:
     """The tasks, each with a worst case at every tier."""
     for task in read(paths):
-        for way in ways.values():
+        for tier in TIERS:
             try:
-                way.most_input(task.asked)
+                ways[tier].most_input(task.asked)
             except InputError as error:
                 raise InputError(f"{task.place}: {error}") from None
         yield task

@@ -59,7 +59,7 @@ def collect(
     if dry_run:
         with steps() as step:
             step("reading tasks")
-            found = collection.plan(tasks, lines.ways(chosen, with_keys=False), path)
+            found = collection.plan(tasks, lines.ways(chosen, with_keys=False), path, _judge(chosen, with_key=False))
         _show_forecast(found, as_json)
         return
     budget, ways = _checked(budget_usd), lines.ways(chosen)
@@ -145,11 +145,11 @@ def _graded(
     return (_marks(path, allow_code) if judged.asked else marks), judged
 
 
-def _judge(chosen: Settings) -> Way | None:
+def _judge(chosen: Settings, *, with_key: bool = True) -> Way | None:
     """The way to the judge, if there is one."""
     from pipeline.collect import lines
 
-    return lines.ways(chosen, (lines.JUDGE,))[lines.JUDGE] if chosen.judge.model else None
+    return lines.ways(chosen, (lines.JUDGE,), with_keys=with_key)[lines.JUDGE] if chosen.judge.model else None
 
 
 def _marks(path: Path, allow_code: bool) -> dict[str, Marks]:
@@ -212,6 +212,7 @@ def _show_forecast(found: Mapping[str, Forecast], as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from pipeline.collect.lines import JUDGE
     from pipeline.collect.progress import usd
 
     if as_json:
@@ -221,6 +222,8 @@ def _show_forecast(found: Mapping[str, Forecast], as_json: bool) -> None:
     for at, heading in enumerate(("", "calls", "input tokens", "output tokens", "about", "at most")):
         table.add_column(heading, justify="right" if at else "left")
     for tier, each in found.items():
+        if not each.calls and tier == JUDGE:
+            continue
         tokens = f"{each.input_tokens:,.0f}", f"{each.output_tokens:,.0f}"
         table.add_row(tier, f"{each.calls:,}", *tokens, usd(each.cost_usd), usd(each.worst_usd))
     console = Console()

@@ -14,6 +14,7 @@ from pipeline.collect.protocol import answer_in
 from pipeline.collect.tasks import digest_of
 from pipeline.grade.answer import Answer, Verdict
 
+ORDERS = 2  # in which two answers are shown
 TASKS = """
 SELECT tasks.position, tasks.grader, tasks.digest, requests.asked FROM tasks JOIN requests USING (digest)
 WHERE tasks.run = (SELECT max(run) FROM tasks) AND json_extract(tasks.grader, '$.kind') = 'judge' AND tasks.position > ?

@@ -24,7 +24,7 @@ JUDGE = "judge"
 DEEPSEEK = {"base_url": "https://api.deepseek.com", "key_env": "DEEPSEEK_API_KEY"}
 STANDARD: dict[str, dict[str, Any]] = {
     "flash": {**DEEPSEEK, "model": "deepseek-flash", "thinking": False},
-    "pro": {**DEEPSEEK, "model": "deepseek-v4-pro", "thinking": True, "effort": "high"},
+    "pro": {**DEEPSEEK, "model": "deepseek-v4-pro", "thinking": True, "effort": "high", "output_limit": 16_384},
 }
 MEMORY_OF_TOKENS = 0.05  # weight of the latest call in the mean
 
