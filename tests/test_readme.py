@@ -13,7 +13,10 @@ from typing import Any
 import click
 import pytest
 
+from pipeline import settings
 from pipeline.cli import commands
+from pipeline.collect import tasks
+from pipeline.collect.grader import Grader
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -65,6 +68,23 @@ def test_javascript_snippet_runs_and_decides_as_python_does(home: Path, project:
     ]
     assert [each.returncode for each in found] == [0, 0], found[0].stderr
     assert found[0].stdout == found[1].stdout
+
+
+@pytest.mark.parametrize("snippet", fences("toml"))
+def test_config_snippet_is_one(tmp_path: Path, snippet: str) -> None:
+    (tmp_path / "config.toml").write_text(snippet, encoding="utf-8")
+    assert settings.read(tmp_path / "config.toml") != settings.Settings()
+
+
+@pytest.mark.parametrize("snippet", fences("json"))
+def test_task_snippet_is_one(tmp_path: Path, snippet: str) -> None:
+    (tmp_path / "tasks.jsonl").write_text(snippet, encoding="utf-8")
+    assert [task.id for task in tasks.read([tmp_path / "tasks.jsonl"])] == ["sum/1"]
+
+
+def test_every_kind_of_grader_is_documented() -> None:
+    kinds = re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)
+    assert {kind.model_fields["kind"].annotation.__args__[0] for kind in Grader.__args__[0].__args__} <= set(kinds)
 
 
 @pytest.mark.parametrize("words", [words for words in shell_lines() if words[0] == "tier-router"], ids=" ".join)
