@@ -114,7 +114,7 @@ def test_the_summary_names_every_failure_by_cause(tmp_path: Path, say: Callable[
     for cause in ("HTTP 400", "malformed body", "closed without a reply"):
         assert out.count(f"1 try failed: {cause}, 1 given up after it") == 2
     assert "too long" in out
-    assert out.count("1 answered with doubtful usage, and charged for the worst: no usage") == 2
+    assert out.count("1 answered with doubtful usage, charged as the most it may have cost or in full: no usage") == 2
     assert out.count("answered by more than one model: scripted (2), another (1)") == 2
     assert "not all is answered: the same command goes on" in out
 

@@ -187,6 +187,7 @@ def interruptible(asking: Asking, board: Board, tell: Callable[[str], None]) -> 
         asking.end(INTERRUPTED)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}  # nohup
     for number in before:
         loop.add_signal_handler(number, interrupt)
     try:

@@ -36,7 +36,10 @@ ON CONFLICT (digest) DO UPDATE SET
 WHERE requests.run IS NOT excluded.run
 """
 
-REFUSED = "SELECT count(*) FROM calls WHERE digest = ? AND state = 'failed' AND cause LIKE 'HTTP 4%' AND asked_at < ?"
+REFUSED = """
+SELECT count(*) FROM calls WHERE digest = ? AND state = 'failed' AND asked_at < ?
+    AND cause IN ('HTTP 400', 'HTTP 403', 'HTTP 413', 'HTTP 415', 'HTTP 422', 'HTTP 451')
+"""
 # A grader comes back no more than the text that it would grade.
 TAKE_TASK = """
 INSERT OR REPLACE INTO tasks (id, digest, category, task_group, grader, run, position)

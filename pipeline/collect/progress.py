@@ -143,7 +143,7 @@ def summary(board: Board) -> Iterator[str]:
             example = f" ({score.examples[cause]})" if score.examples.get(cause) else ""
             yield f"  {times:,} {'try' if times == 1 else 'tries'} failed: {cause}{given_up}{example}"
         for reason, times in score.doubts.most_common():
-            yield f"  {times:,} answered with doubtful usage, and charged for the worst: {reason}"
+            yield f"  {times:,} answered with doubtful usage, charged as the most it may have cost or in full: {reason}"
         if score.cut:
             yield f"  {score.cut:,} answers ended at output_limit and cannot be graded: raise it, in another journal"
         if len(score.models) > 1:

@@ -50,11 +50,17 @@ class Writer:
             StorageError: it was not written.
         """
         if self._ended:
-            raise StorageError(f"{self.path}: the journal's writer ended")
+            raise self._over
         loop = asyncio.get_running_loop()
         job = _Job(statement, values, loop, loop.create_future())
         self._jobs.put(job)
+        if self._ended:  # perhaps after it looked for the last time
+            job.finish(self._over)
         await asyncio.shield(job.done)
+
+    @property
+    def _over(self) -> StorageError:
+        return StorageError(f"{self.path}: the journal's writer ended")
 
     def _work(self) -> None:
         jobs: list[_Job] = []
@@ -70,7 +76,7 @@ class Writer:
             while not self._jobs.empty():
                 jobs += filter(None, [self._jobs.get()])
             for job in jobs:
-                job.finish(StorageError(f"{self.path}: the journal's writer ended"))
+                job.finish(self._over)
 
     def _waiting(self) -> list[_Job]:
         """What there is to write, at least one; empty at the end."""
