@@ -270,7 +270,7 @@ def test_wrong(text: str, reason: str):
             "PermissionError in line 2",
             id="opens a socket",
         ),
-        pytest.param("open('/work/main/x', 'w')\n" + RIGHT, "FileNotFoundError", id="writes outside"),
+        pytest.param("open('/srv/x', 'w')\n" + RIGHT, "FileNotFoundError", id="writes outside"),
         pytest.param("open('big', 'wb').write(bytes(99 << 20))\n" + RIGHT, "OSError", id="writes a big file"),
         pytest.param("kept = [bytes(1 << 20) for _ in range(9999)]\n" + RIGHT, "MemoryError", id="fills the memory"),
         pytest.param("import os\nos.environ['API_KEY']\n" + RIGHT, "KeyError", id="reads the environment"),
