@@ -127,7 +127,8 @@ def record(opened: Store, folder: Path) -> Tracked:
             source = LocalArtifactDatasetSource(data["source"])
             dataset = MetaDataset(source, data["source"], data["sha256"][:36])  # type: ignore[abstract]  # it has one
             mlflow.log_input(dataset, "training")
-            mlflow.set_tags({"version": folder.name, "data.sha256": data["sha256"]})
+            simulated = str(data.get("simulated", False)).lower()
+            mlflow.set_tags({"version": folder.name, "data.sha256": data["sha256"], "data.simulated": simulated})
             mlflow.log_artifacts(str(folder), "artifact")
             logged = mlflow.pyfunc.log_model(
                 name="router",

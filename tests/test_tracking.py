@@ -103,6 +103,7 @@ def test_run_keeps_parameters_metrics_digest_and_files(trained: Any, embedded: d
     assert embedded["metrics"]["test_apgr"] == manifest["metrics"]["test"]["apgr"]["value"]
     assert embedded["metrics"]["tune_accuracy_low"] == manifest["metrics"]["tune"]["accuracy"]["low"]
     assert embedded["tags"]["data.sha256"] == manifest["data"]["sha256"]
+    assert embedded["tags"]["data.simulated"] == "false"
     assert embedded["digests"] == [manifest["data"]["sha256"][:36]]
     names = {Path(name).name for name in embedded["files"]}
     assert names == {"router.onnx", "scorer.onnx", "router.joblib", "manifest.json", "report.html", "held_out.parquet"}

@@ -56,17 +56,18 @@ def _sizes(
     for task in _askable(paths, ways):
         if task.digest not in seen:
             seen.add(task.digest)
+            asked = json.loads(task.asked)
             for tier in missing(task.digest):
-                yield tier, len(task.asked.encode()), ways[tier].most_input(task.asked)
+                yield tier, len(task.asked.encode()), ways[tier].most_input(task.asked, asked)
             if JUDGE in ways:
-                yield from _questions(task, ways)
+                yield from _questions(task, asked, ways)
 
 
-def _questions(task: Task, ways: Mapping[str, Way]) -> Iterator[tuple[str, int, int]]:
+def _questions(task: Task, asked: Mapping[str, Any], ways: Mapping[str, Way]) -> Iterator[tuple[str, int, int]]:
     """What the judge will be asked of a task's answers, which may be as long as the tiers allow."""
     grader = json.loads(task.grader)
     if grader["kind"] == JUDGE:
-        most = ways[JUDGE].most_input(task.asked) + sum(ways[tier].endpoint.output_limit for tier in TIERS)
+        most = ways[JUDGE].most_input(task.asked, asked) + sum(ways[tier].endpoint.output_limit for tier in TIERS)
         size = len(task.asked.encode()) + len(task.grader.encode())
         for _ in range(judging.ORDERS * (len(TIERS) if "reference" in grader else 1)):
             yield JUDGE, size, most + len(task.grader.encode())
@@ -75,9 +76,10 @@ def _questions(task: Task, ways: Mapping[str, Way]) -> Iterator[tuple[str, int, 
 def _askable(paths: Sequence[Path], ways: Mapping[str, Way]) -> Iterator[Task]:
     """The tasks, each with a worst case at every tier."""
     for task in read(paths):
+        asked = json.loads(task.asked)
         for tier in TIERS:
             try:
-                ways[tier].most_input(task.asked)
+                ways[tier].most_input(task.asked, asked)
             except InputError as error:
                 raise InputError(f"{task.place}: {error}") from None
         yield task
@@ -141,7 +143,7 @@ def _asks(journal: Journal, run: int, ways: Mapping[str, Way]) -> Iterator[list[
         for pending in journal.pending(run, tuple(ways), before):
             if pending.refused == refused:
                 asked = json.loads(pending.asked)
-                most = {tier: ways[tier].most_input(pending.asked) for tier in pending.attempts}
+                most = {tier: ways[tier].most_input(pending.asked, asked) for tier in pending.attempts}
                 yield [
                     Ask(pending.digest, tier, asked, most[tier], ways[tier].worst_usd(most[tier]), attempts)
                     for tier, attempts in pending.attempts.items()

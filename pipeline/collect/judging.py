@@ -53,8 +53,9 @@ def _digest(journal: Journal, text: str) -> str:
 
 
 def _ask(digest: str, text: str, attempts: int, way: Way) -> Ask:
-    most = way.most_input(text)
-    return Ask(digest, JUDGE, json.loads(text), most, way.worst_usd(most), attempts)
+    asked = json.loads(text)
+    most = way.most_input(text, asked)
+    return Ask(digest, JUDGE, asked, most, way.worst_usd(most), attempts)
 
 
 def _comparisons(journal: Journal, row: Row) -> Iterator[tuple[str, str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,23 +42,23 @@ class Way:
     key: str | None = field(repr=False)
     fare: Fare
 
-    def most_input(self, asked: str) -> int:
+    def most_input(self, text: str, asked: Mapping[str, Any]) -> int:
         """Input tokens that a request cannot exceed.
 
         Args:
-            asked: what a task asks, as JSON.
+            text: what a task asks, as JSON.
+            asked: the same, read.
 
         Raises:
             InputError: it has parts that are not text, and the endpoint does not say how much they take.
         """
-        request = json.loads(asked)
-        parts = other_parts(request["messages"])
+        parts = other_parts(asked["messages"])
         if parts and self.endpoint.part_tokens is None:
             raise InputError(
                 "a part that is not text: its worst case is not known; give part_tokens, the most input tokens of one, "
                 "in both [tiers.*] of the --config file"
             )
-        return most_input_tokens(asked, len(request["messages"])) + parts * (self.endpoint.part_tokens or 0)
+        return most_input_tokens(text, len(asked["messages"])) + parts * (self.endpoint.part_tokens or 0)
 
     def worst_usd(self, most_input: int) -> float:
         """The most that a call with so many input tokens can cost."""
