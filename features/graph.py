@@ -59,6 +59,7 @@ OPSETS = {"": 21, "ai.onnx.ml": 4, "com.microsoft": 1}
 VALUES: dict[str, tuple[int, list[str | int]]] = {
     "prompt": (TensorProto.STRING, ["N"]),
     **{name: (TensorProto.INT64, ["N"]) for name in REQUEST_INPUTS},
+    "words": (TensorProto.STRING, ["N", "W"]),
     "counts": (TensorProto.INT32, ["N", len(COUNTS)]),
     "features": (TensorProto.FLOAT, ["N", len(FEATURES)]),
     "probabilities": (TensorProto.FLOAT, ["N", 2]),
@@ -94,12 +95,12 @@ class Part:
 
 
 def prompt_to_counts(vocabulary: Vocabulary) -> Part:
-    """Part A: `prompt` string[N] -> `counts` int32[N, 9], its columns named by `COUNTS`."""
+    """Part A: `prompt` string[N] -> `words` string[N, W], rows padded with "", and `counts` int32[N, 9] by `COUNTS`."""
     table = lookup_table(vocabulary)
     part = Part()
-    part.nodes.append(tokenizer_node("prompt", "tokens"))
+    part.nodes.append(tokenizer_node("prompt", "words"))
     part.node(
-        "LabelEncoder", ["tokens"], "ids", domain="ai.onnx.ml",
+        "LabelEncoder", ["words"], "ids", domain="ai.onnx.ml",
         keys_strings=list(table.rows), values_int64s=list(table.rows.values()), default_int64=len(table.counts) - 1,
     )  # fmt: skip
     second_axis = part.constant("second_axis", np.array([1], np.int64))

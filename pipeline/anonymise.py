@@ -8,7 +8,6 @@ feature depends on the order of words and rare words never enter the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from features.bags import Bags, Encoder
-from features.errors import StorageError
 from features.graph import REQUEST_INPUTS
 from features.vocabulary import MINIMUM_GROUPS, word_groups
 from features.words import PADDING, PLACEHOLDERS, kind_of
+from pipeline.beside import replacing
 from pipeline.reading import Chunk, read
 from pipeline.schema import COLUMNS
 from pipeline.traces import figures, load
@@ -49,17 +48,9 @@ def anonymise(sources: Sequence[Path], target: Path) -> dict[str, int]:
     kept = word_groups(traces.bags, codes, len(words)) >= MINIMUM_GROUPS
     shown = np.where(kept, words, [PLACEHOLDERS[kind_of(word)] for word in words])
     numbers = dict(zip(traces.task_id, codes.tolist(), strict=True))
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        table = pa.concat_tables(_tables(sources, traces.encoder, shown, numbers), promote_options="permissive")
+    table = pa.concat_tables(_tables(sources, traces.encoder, shown, numbers), promote_options="permissive")
+    with replacing(target) as partial:
         pq.write_table(table, partial, compression="zstd", compression_level=19, write_statistics=False)
-        partial.replace(target)
-    except OSError as error:
-        raise StorageError(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
     seen = words != PADDING
     return {"rows": len(table), "kept": int((kept & seen).sum()), "replaced": int((~kept & seen).sum())}
 

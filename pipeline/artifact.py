@@ -1,14 +1,13 @@
 """Version folders: written whole or not at all, the manifest last.
 
-Manifest schema 2 (1 knew relative costs only). A new key may be added at any time; a key that changes its
-meaning raises `SCHEMA`, and readers refuse a schema they do not know.
+Manifest schema 3 (1 knew relative costs only, 2 had no golden rows). A new key may be added at any time; a key
+that changes its meaning raises `SCHEMA`, and readers refuse a schema they do not know.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import time
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import ArtifactError, StorageError
+from pipeline.beside import PARTIAL, flush
 
-SCHEMA = 2
+SCHEMA = 3
 MANIFEST = "manifest.json"
 NEEDED = (
     "version",
@@ -31,9 +31,9 @@ NEEDED = (
     "held_out",
     "onnx",
     "config",
+    "golden",
     "warnings",
 )
-PARTIAL = ".partial-"
 VERSION_NAME = re.compile(r"v[1-9][0-9]*")
 STALE_SECONDS = 24 * 3600
 
@@ -107,10 +107,10 @@ def publish(folder: Path, manifest: Mapping[str, Any]) -> Path:
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     for path in [*folder.iterdir(), folder]:
-        _flush(path)
+        flush(path)
     version = folder.with_name(version_of(folder))
     folder.rename(version)
-    _flush(version.parent)
+    flush(version.parent)
     return version
 
 
@@ -166,11 +166,3 @@ def verified(folder: Path, name: str, stated: Mapping[str, Any]) -> bytes:
     if hashlib.sha256(content).hexdigest() != stated.get("sha256"):
         raise ArtifactError(f"{path} is not the file that its manifest describes: restore it, or train again")
     return content
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

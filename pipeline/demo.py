@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from features.errors import TierRouterError
 from features.graph import REQUEST_INPUTS
 from features.request import Request
+from pipeline.beside import replacing
 from pipeline.metrics import Ranking
 from pipeline.simulate import kinds, prepare
 from pipeline.simulate.child import running
@@ -59,7 +60,8 @@ def demo(folder: Path, count: int, seed: int, say: Say) -> None:
     trained = newest(folder)
     _run(say, "tune", str(trained), "--min-quality", "0.95", "--config", pair)
     found = decided(newest(folder), truth.best_apgr.value)
-    (folder / "demo.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    with replacing(folder / "demo.json") as partial:
+        partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     for line in told(found):
         say(line)
 

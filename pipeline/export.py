@@ -62,7 +62,7 @@ def export(router: Router, point: OperatingPoint, traces: Traces, metadata: dict
     requests = ("prompt", *REQUEST_INPUTS)
     head_part = features_to_gain(router.heads)
     parts = [prompt_to_counts(router.vocabulary), counts_to_features(), head_part, _full_rule()]
-    whole = assemble(parts, requests, OUTPUTS, defaults)
+    whole = assemble(parts, requests, (*OUTPUTS, "words"), defaults)
     scorer = assemble([head_part, _gain_rule("use_pro")], ("features",), SCORER_OUTPUTS, {"threshold": point.threshold})
     for model in (whole, scorer):
         onnx.helper.set_model_props(model, metadata)

@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 
 from features.graph import FEATURES
-from pipeline import artifact
+from pipeline import artifact, golden
 from pipeline.config import Aim, Config
 from pipeline.costs import Tariff
 from pipeline.export import Export
@@ -140,6 +140,7 @@ def with_files(manifest: Mapping[str, Any], exported: Export) -> dict[str, Any]:
         **manifest,
         "onnx": {name: facts(model) for name, model in models.items()},
         "parity": asdict(exported.parity),
+        "golden": golden.rows(exported.router),
     }
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pipeline.endpoint import Endpoint
+from pipeline.endpoint import VARIABLE, Endpoint, Seconds
 from pipeline.prices import Name, PeakHours, Price, Prices, packaged, parsed
 from pipeline.tables import Strict, loaded, validated
 
@@ -28,6 +28,22 @@ Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
 
 
+class LimitsTable(Strict):
+    """What a tier may be asked at all; None: no limit. See `pipeline.limits.Limits`."""
+
+    context_tokens: Count | None = None
+    output_tokens: Count | None = None
+    tools: Annotated[int, Field(strict=True, ge=0, le=LARGEST)] | None = None
+    modalities: tuple[Name, ...] = ()
+    first_token_s: AtLeastZero | None = None
+
+
+class FlashLimits(LimitsTable):
+    """Those of the cheap tier, which is not given very long inputs."""
+
+    context_tokens: Count | None = 80_000
+
+
 class Tier(Endpoint):
     """One tier. What is None is learned from the traces that hold it, and assumed where none does (`ASSUMED`).
 
@@ -40,6 +56,7 @@ class Tier(Endpoint):
         attempts: >= 1, most attempts until an answer is accepted. They cost, and people pay for fewer wrong answers;
             quality and certificate count first answers.
         retry_success: in [0, 1], share of wrong answers that another attempt puts right; None: the tier's accuracy.
+        limits: what it may be asked at all, by services that serve the router.
     """
 
     price: Name | None = None
@@ -49,10 +66,15 @@ class Tier(Endpoint):
     latency_s: AtLeastZero | None = None
     attempts: Count = 1
     retry_success: Share | None = None
+    limits: LimitsTable = LimitsTable()
+
+
+class Flash(Tier):
+    limits: FlashLimits = FlashLimits()
 
 
 class Tiers(Strict):
-    flash: Tier = Tier()
+    flash: Flash = Flash()
     pro: Tier = Tier()
 
 
@@ -92,6 +114,39 @@ class Delivery(Strict):
         return self.escalation_rate * wage + self.wrong_answer_usd
 
 
+class Serving(Strict):
+    """How services decide, log and forward.
+
+    Attributes:
+        explore: in [0, 0.5], share of requests sent to the tier that the router did not choose, so that logs can be
+            learned from.
+        realtime_first_token_s: > 0, seconds that the first token of a real-time request may take.
+        poll_s: > 0, seconds after which a newly shipped version is noticed.
+        log: folder of the decision log; None: nothing is logged.
+        log_form: of its files.
+        log_text: what is kept of prompts: their word counts, their text, or nothing.
+        token_env: name of the environment variable with the token that callers have to send; None: none is asked for.
+        largest_body_bytes: >= 1, of a request.
+        body_timeout_s: > 0, seconds that a request may take to arrive.
+        deadline_s: > 0, seconds for an answer, both tiers together, where the caller states none.
+        cascade: ask pro as well where an unstreamed answer of flash fails its JSON Schema or is unsure.
+        escalate_below: in [0, 1], confidence below which flash is unsure; None: the tuned one, if there is one.
+    """
+
+    explore: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.02
+    realtime_first_token_s: Seconds = 2.0
+    poll_s: Seconds = 1.0
+    log: Name | None = None
+    log_form: Literal["jsonl", "parquet"] = "jsonl"
+    log_text: Literal["counts", "prompt", "none"] = "counts"
+    token_env: Annotated[str, Field(pattern=VARIABLE.pattern)] | None = None
+    largest_body_bytes: Count = 8_000_000
+    body_timeout_s: Seconds = 10.0
+    deadline_s: Seconds = 600.0
+    cascade: bool = False
+    escalate_below: Share | None = None
+
+
 class Settings(Strict):
     """A whole file.
 
@@ -99,6 +154,7 @@ class Settings(Strict):
         tiers: the two tiers.
         judge: the model that grades.
         delivery: what becomes of answers.
+        serving: how services decide.
         price: own entries of the price table.
         peak_hours: own peak hours, which entries refer to by name.
     """
@@ -106,6 +162,7 @@ class Settings(Strict):
     tiers: Tiers = Tiers()
     judge: Judge = Judge()
     delivery: Delivery = Delivery()
+    serving: Serving = Serving()
     price: tuple[Price, ...] = ()
     peak_hours: dict[str, PeakHours] = Field(default_factory=dict)
 

@@ -14,11 +14,12 @@ import pytest
 WAIT_SECONDS = 120
 # Left to right: a module may import those before it, never one after it. CONTRIBUTING says why.
 ORDER = (
-    "tables", "prices", "endpoint", "settings", "schema", "usage", "reading", "traces", "parts", "metrics", "guarantee",
-    "heads", "router", "observed", "costs", "frontier", "artifact", "held_out", "sample", "objective", "certificate",
-    "findings", "config", "tune", "served", "export", "baselines", "policies", "rivals", "cascade", "money",
-    "diagnosis", "generalisation", "evaluate", "manifest", "plan", "numerals", "worth", "spoken", "figures", "report",
-    "recorder", "tracking", "train", "sibling", "assess", "anonymise", "route",
+    "beside", "limits", "listening", "tables", "prices", "endpoint", "settings", "schema", "usage", "reading",
+    "traces", "parts", "metrics", "guarantee", "heads", "router", "observed", "costs", "frontier", "artifact",
+    "pointer", "held_out", "sample", "objective", "certificate", "findings", "config", "tune", "served", "golden",
+    "export", "baselines", "policies", "rivals", "cascade", "money", "diagnosis", "generalisation", "evaluate",
+    "manifest", "plan", "numerals", "worth", "spoken", "figures", "report", "recorder", "tracking", "train",
+    "sibling", "assess", "anonymise", "route",
     *(f"grade.{name}" for name in (
         "answer", "final", "texts", "choices", "units", "amounts", "numbers", "json_text", "json_schema", "structures",
         "sandbox", "harness", "code",
@@ -32,6 +33,9 @@ ORDER = (
         "made", "ability", "reckoning", "lookup", "talking", "kinds", "asked", "faults", "replies", "ledger", "options",
         "judge", "prepare", "pair", "server", "__main__", "child",
     )),
+    *(f"runtime.{name}" for name in ("decision", "opened", "source", "log", "decider")),
+    "ship",
+    *(f"serve.{name}" for name in ("bodies", "measures", "service", "upstream", "front", "app")),
     "demo", "console", "collect.commands", "simulate.commands", "cli",
 )  # fmt: skip
 HEAVY = (

@@ -143,7 +143,7 @@ def test_printed_settings_are_plain_json_of_every_key(tmp_path: Path) -> None:
     found = settings(tmp_path, EVERYTHING + PRICE)
     printed = json.loads(json.dumps(found.printed()))
     assert printed == found.printed()
-    assert printed["tiers"] == found.tiers.model_dump()
+    assert printed["tiers"] == found.tiers.model_dump(mode="json")
     assert printed["delivery"] == found.delivery.model_dump()
     (price,) = printed["price"]
     assert (price["deployment"], price["from"], price["output"]) == ("own/flash", "2026-01-01T00:00:00Z", 0.2)

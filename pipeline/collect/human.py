@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from features.errors import InputError, StorageError
+from features.errors import InputError
+from pipeline.beside import replacing
 from pipeline.grade.answer import Answer, Verdict
 from pipeline.schema import TIERS, CellError, outcome
 from pipeline.tables import Strict, nearest
@@ -105,18 +106,11 @@ def write(path: Path, answers: Iterable[tuple[str, str, str, str, str]]) -> int:
     Raises:
         StorageError: the file cannot be written.
     """
-    partial = path.with_name(f".partial-{path.name}")
     written = 0
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow((*COLUMNS, "reason", "asked", "answer"))
-            for task, tier, *shown in answers:
-                table.writerow((task, tier, "", "", *map(_harmless, shown)))
-                written += 1
-        partial.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow((*COLUMNS, "reason", "asked", "answer"))
+        for task, tier, *shown in answers:
+            table.writerow((task, tier, "", "", *map(_harmless, shown)))
+            written += 1
     return written

@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.errors import InputError, StorageError
+from features.errors import InputError
 from features.request import Request
 from pipeline.anonymise import anonymise
+from pipeline.beside import PRIVATE, replacing
 from pipeline.collect import marks
 from pipeline.collect.journal import Journal, Row
 from pipeline.collect.marks import Graded
@@ -50,19 +51,10 @@ def label(journal: Journal, target: Path) -> int:
     """
     if target.suffix not in SUFFIXES:
         raise InputError(f"{target}: expected a file that ends in {' or '.join(SUFFIXES)}")
-    partial = target.with_name(f".partial-{target.name}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch(mode=0o600)
+    with replacing(target, PRIVATE) as partial:
         rows = (_parquet if target.suffix == ".parquet" else _jsonl)(journal, partial)
         if not rows:
             raise InputError(f"{journal.path}: no answer is graded yet: 'tier-router grade' says why")
-        partial.replace(target)
-    except OSError as error:
-        raise StorageError(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
     return rows
 
 

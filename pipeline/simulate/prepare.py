@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from features.errors import InputError, StorageError
+from features.errors import InputError
+from pipeline.beside import replacing
 from pipeline.simulate import kinds
 from pipeline.simulate.ability import TIERS, Best, best
 from pipeline.simulate.options import Options
@@ -63,13 +63,9 @@ def prepare(folder: Path, count: int, seed: int) -> Truth:
             chances[task.kind].append((*task.chances, *(task.right(tier) for tier in TIERS)))
             yield json.dumps(task.line, ensure_ascii=False) + "\n"
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / TASKS, lines())
-        truth = Truth(count, seed, population_best(), *_accuracies(chances))
-        _write(folder / TRUTH, [json.dumps(truth.printed(), indent=2) + "\n"])
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {error.strerror or error}; choose another folder") from error
+    _write(folder / TASKS, lines())
+    truth = Truth(count, seed, population_best(), *_accuracies(chances))
+    _write(folder / TRUTH, [json.dumps(truth.printed(), indent=2) + "\n"])
     return truth
 
 
@@ -140,12 +136,8 @@ def _means(rows: Sequence[tuple[float, ...]]) -> dict[str, dict[str, float]]:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def write_config(folder: Path, base_url: str, key_env: str | None = None) -> Path:
@@ -154,10 +146,7 @@ def write_config(folder: Path, base_url: str, key_env: str | None = None) -> Pat
     Raises:
         StorageError: it cannot be written.
     """
-    try:
-        _write(folder / CONFIG, [config(base_url, key_env)])
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {error.strerror or error}; choose another folder") from error
+    _write(folder / CONFIG, [config(base_url, key_env)])
     return folder / CONFIG
 
 

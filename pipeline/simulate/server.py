@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import socket
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,17 +18,15 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from features.errors import InputError
+from pipeline.listening import LOOPBACK, Announcing, listen, quiet_signals
 from pipeline.simulate.ledger import Ledger
 from pipeline.simulate.options import Options
 from pipeline.simulate.pair import Exchange, Pair
 from pipeline.simulate.prepare import check
 from pipeline.simulate.replies import PRICES
 
-HOST = "127.0.0.1"
 GOODBYE_S = 1
 BLANK_LINES = 3
-BACKLOG = 1024
 OWN = "tier_router.transport"
 
 Sending = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -45,19 +39,6 @@ class Connection(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self.scope["extensions"] = {OWN: self.transport}  # type: ignore[dict-item]  # ASGI says dicts, and means data
-
-
-class Announcing(uvicorn.Server):
-    """Says when it listens."""
-
-    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
-        super().__init__(config)
-        self.listening = listening
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, and say so."""
-        await super().startup(sockets)
-        self.listening()
 
 
 def application(pair: Pair, ledger: Ledger) -> Starlette:
@@ -154,41 +135,14 @@ def serve(folder: Path, options: Options, port: int = 0, ready: Callable[[str], 
         StorageError: the ledger cannot be written.
     """
     check(folder, options.count, options.seed)
-    pair, listener = Pair(options), _listener(port)
+    pair, listener = Pair(options), listen("simulate", LOOPBACK, port)
     pair.learn()
     ledger = Ledger(folder)
-    address = f"http://{HOST}:{listener.getsockname()[1]}"
+    address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
         application(pair, ledger), http=Connection, ws="none", lifespan="off", log_config=None, log_level="critical",
         access_log=False, timeout_graceful_shutdown=GOODBYE_S, timeout_keep_alive=60, server_header=False,
     )  # fmt: skip
-    with listener, _quiet_signals():
+    with listener, quiet_signals():
         Announcing(config, partial(ready, address)).run([listener])
     ledger.close()
-
-
-def _listener(port: int) -> socket.socket:
-    # asyncio sends at once, instead of collecting for 40 ms, only where the protocol is named.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
-        listener.listen(BACKLOG)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise InputError(f"simulate: port {port}: {error}; choose another, or 0 for a free one") from None
-    return listener
-
-
-@contextmanager
-def _quiet_signals() -> Iterator[None]:
-    """Uvicorn raises again the signal that stopped it; here it has then done its work."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {each: signal.signal(each, lambda *_: None) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
