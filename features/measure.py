@@ -49,13 +49,16 @@ def word_counts(bags: Bags, encoder: Encoder) -> dict[str, Ints]:
 def measure(tally: Tally, sums: VocabularySums) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Features float32[N, 10] and evidence float32[N], by the nodes that serving runs."""
     high = np.zeros_like(sums.weights)
-    occurrences = [tally.words, tally.numbers, tally.symbols, sums.known]
-    counts = np.column_stack([*occurrences, sums.distinct, sums.weights, high])
+    counts = {
+        "occurrences": np.column_stack([tally.words, tally.numbers, tally.symbols, sums.known]).astype(np.float64),
+        "distinct_sums": np.column_stack([sums.distinct, sums.weights, high]).astype(np.int32),
+    }
     inputs = {name: getattr(tally, name) for name in REQUEST_INPUTS}
-    features, evidence = _session().run(["features", "evidence"], {"counts": counts.astype(np.int32), **inputs})
+    features, evidence = _session().run(["features", "evidence"], counts | inputs)
     return features, evidence
 
 
 @cache
 def _session() -> onnxruntime.InferenceSession:
-    return session(assemble([counts_to_features()], ("counts", *REQUEST_INPUTS), ("features", "evidence"), {}))
+    inputs = ("occurrences", "distinct_sums", *REQUEST_INPUTS)
+    return session(assemble([counts_to_features()], inputs, ("features", "evidence"), {}))

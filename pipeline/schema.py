@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from features.errors import TraceError
-from features.request import well_formed
+from features.request import legible, well_formed
 
 TIERS = ("flash", "pro")
 # The models of a practice pair begin so: what comes of them is marked, and never taken for a measurement.
@@ -63,7 +63,7 @@ def prompt(cell: Cell) -> str | None:
         raise CellError(f"{len(value):,} characters, more than the {LARGEST_PROMPT_BYTES:,} bytes a prompt may have")
     if value and not value.strip("\0"):
         raise CellError("nothing but NUL characters: the file was probably damaged or read with a wrong encoding")
-    return value
+    return legible(value)
 
 
 def outcome(cell: Cell) -> bool | None:
@@ -163,7 +163,7 @@ def words(cell: Cell) -> list[tuple[str, int]] | None:
 def word_of(cell: Cell) -> str:
     if not isinstance(cell, str) or not cell:
         raise CellError("expected words that are text")
-    return well_formed(cell)
+    return legible(cell)
 
 
 def at_least_one(cell: Cell) -> int:

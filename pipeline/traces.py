@@ -24,7 +24,7 @@ from features.bags import Bags, Encoder, Ints
 from features.errors import TraceError
 from features.graph import REQUEST_INPUTS
 from features.measure import Tally, word_counts
-from features.request import byte_length
+from features.request import byte_length, tools_bytes
 from pipeline.reading import Chunk, read
 from pipeline.schema import OUTCOME_COLUMNS, SIMULATED, TIERS
 from pipeline.usage import COLUMNS as USAGE_COLUMNS
@@ -160,10 +160,11 @@ def figures(chunk: Chunk, encoder: Encoder, path: Path) -> dict[str, Any]:
     prompts = column("prompt").to_pylist()
     _check_complete(prompts, chunk, path)
     _check_parts(chunk, path)
-    system, tools = ([text or "" for text in column(name).to_pylist()] for name in ("system", "tools"))
+    system, tools = (column(name).to_pylist() for name in ("system", "tools"))
+    offered = [json.loads(text) if text else [] for text in tools]
     derived = {
-        "context_bytes": [byte_length(a) + byte_length(b) for a, b in zip(system, tools, strict=True)],
-        "tool_count": [len(json.loads(text)) if text else 0 for text in tools],
+        "context_bytes": [byte_length(a or "") + tools_bytes(b) for a, b in zip(system, offered, strict=True)],
+        "tool_count": [len(each) for each in offered],
         "turn_count": [1 + bool(text) for text in system],
     }
     all_text = None not in prompts

@@ -57,7 +57,14 @@ def decided(opened: onnxruntime.InferenceSession, feed: dict[str, Any]) -> dict[
 def test_contract_of_router(exported: Export) -> None:
     graph = exported.router.graph
     assert [value.name for value in graph.input] == ["prompt", *REQUEST_INPUTS, "threshold", "evidence_floor"]
-    assert [value.name for value in graph.output] == ["features", "probabilities", "gain", "evidence", "use_pro"]
+    assert [value.name for value in graph.output] == [
+        "features",
+        "probabilities",
+        "gain",
+        "evidence",
+        "use_pro",
+        "words",
+    ]
 
 
 def test_contract_of_scorer(exported: Export) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,6 +15,14 @@ from features.request import Request, tools_bytes, well_formed
 
 USER = {"role": "user", "content": "the question"}
 any_text = st.text(max_size=30)
+any_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | any_text | st.sampled_from(["\ud83d", "\ude00", "text"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["role", "content", "type", "text"]) | any_text, inner, max_size=3)
+    ),
+    max_leaves=10,
+)
 TOOL = {"type": "function", "function": {"name": "größe", "parameters": {"b": 1, "a": [2, None]}}}
 
 
@@ -67,6 +76,10 @@ def test_valid_text_is_left_as_it_is(text: str) -> None:
     assert well_formed(text) == text
 
 
+def test_nul_in_a_prompt_is_a_replacement_character() -> None:
+    assert Request("a\0b\0").prompt == "a\ufffdb\ufffd"
+
+
 def test_lone_surrogates_become_replacement_characters_one_each() -> None:
     assert well_formed("a\ud83db\ude00\udc80") == "a\ufffdb\ufffd\ufffd"
 
@@ -79,19 +92,77 @@ def test_lone_surrogate_in_the_context_has_the_bytes_of_its_replacement() -> Non
     assert request_of({"role": "system", "content": "\ud83d"}, USER).context_bytes == len("\ufffd".encode())
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | any_text, lambda inner: st.lists(inner, max_size=3)))
+def test_surrogates_in_tools_are_escapes_unless_they_pair() -> None:
+    assert tools_bytes(["\ud83d", "\ud83d\ude00"]) == len('["\\ud83d","😀"]'.encode())
+
+
+@pytest.mark.parametrize(
+    ("number", "spelled"),
+    [
+        (1.0, "1"),
+        (-0.0, "0"),
+        (0.1, "0.1"),
+        (-1.5e-5, "-0.000015"),
+        (1e-7, "1e-7"),
+        (1e16, "10000000000000000"),
+        (1.5e21, "1.5e+21"),
+        (2**53 + 1, "9007199254740992"),
+        (-(10**21), "-1e+21"),
+        (10**400, "null"),
+        (float("inf"), "null"),
+        (float("nan"), "null"),
+        (True, "true"),
+    ],
+)
+def test_numbers_in_tools_are_spelled_as_in_javascript(number: float, spelled: str) -> None:
+    assert tools_bytes([{"a": [number, "1.0"]}, number]) == len(f'[{{"a":[{spelled},"1.0"]}},{spelled}]')
+
+
+@given(any_json)
 def test_tools_bytes_survive_a_round_trip_through_json(value: Any) -> None:
     assert tools_bytes([value]) == tools_bytes(json.loads(json.dumps([value])))
+
+
+@given(st.lists(any_json | st.fixed_dictionaries({"role": st.just("user"), "content": any_json}), max_size=3), any_json)
+def test_any_json_is_read_or_refused(messages: list[Any], value: Any) -> None:
+    for payload in (value, {"messages": value}, {"messages": messages, "tools": value}):
+        with suppress(RequestError):
+            Request.from_payload(payload).prompt.encode()
+
+
+def in_itself() -> list[Any]:
+    tools: list[Any] = [TOOL]
+    tools.append(tools)
+    return tools
+
+
+def far_too_deep() -> list[Any]:
+    tools: list[Any] = []
+    for _ in range(100_000):
+        tools = [tools]
+    return tools
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [[{1, 2}], [b"lookup"], [{("a", "b"): 1}], in_itself(), far_too_deep()],
+    ids=["set", "bytes", "key", "in itself", "deep"],
+)
+def test_tools_that_are_no_json_or_too_deep_are_refused(tools: list[Any]) -> None:
+    with pytest.raises(RequestError, match="tools"):
+        request_of(USER, tools=tools)
 
 
 @pytest.mark.parametrize(
     ("payload", "field"),
     [
+        ([USER], "payload"),
+        (None, "payload"),
         ({}, "messages"),
         ({"messages": []}, "messages"),
         ({"messages": "hello"}, "messages"),
         ({"messages": {"role": "user"}}, "messages"),
-        ({"messages": ["hello"]}, "messages"),
+        ({"messages": [USER, "hello"]}, "messages[1]"),
         ({"messages": [{"role": "system", "content": "x"}]}, "role 'user'"),
         ({"messages": [USER | {"content": 7}]}, "messages[0].content"),
         ({"messages": [USER | {"content": ["x"]}]}, "messages[0].content[0]"),
