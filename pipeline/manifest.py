@@ -152,8 +152,9 @@ def facts(model: onnx.ModelProto) -> dict[str, Any]:
 
 
 def as_metadata(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """The manifest as a property of the ONNX files."""
-    return {"manifest": json.dumps(manifest, ensure_ascii=False, allow_nan=False)}
+    """The manifest as a property of the ONNX files, without what is known only once they are made."""
+    known = {name: value for name, value in manifest.items() if name not in artifact.KNOWN_LATER}
+    return {"manifest": json.dumps(known, ensure_ascii=False, allow_nan=False)}
 
 
 def metrics(policy: Policy, in_usd: bool) -> dict[str, Any]:

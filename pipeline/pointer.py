@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from features.errors import ArtifactError
 
 POINTER = "current.json"
 SCHEMA = 1
-SHIPPED_NAME = re.compile(r"v[1-9][0-9]*-[0-9a-f]{12}")
+DIGITS = 12
+SHIPPED_NAME = re.compile(rf"v[1-9][0-9]*-[0-9a-f]{{{DIGITS}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,15 @@ class Pointer:
     current: str
     earlier: tuple[str, ...]
     at: str
+
+
+def name_of(manifest: Mapping[str, Any]) -> str:
+    """The name of a version that no other version has: its number, and the beginning of its file's digest.
+
+    >>> name_of({"version": "v3", "onnx": {"router": {"sha256": "0123456789abcdef"}}})
+    'v3-0123456789ab'
+    """
+    return f"{manifest['version']}-{manifest['onnx']['router']['sha256'][:DIGITS]}"
 
 
 def read(folder: Path) -> Pointer | None:

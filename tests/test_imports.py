@@ -18,7 +18,7 @@ ORDER = (
     "traces", "parts", "metrics", "guarantee", "heads", "router", "observed", "costs", "frontier", "artifact",
     "pointer", "held_out", "sample", "objective", "certificate", "findings", "config", "tune", "served", "golden",
     "export", "baselines", "policies", "rivals", "cascade", "money", "diagnosis", "generalisation", "evaluate",
-    "manifest", "plan", "numerals", "worth", "spoken", "figures", "report", "recorder", "tracking", "train",
+    "manifest", "plan", "numerals", "worth", "spoken", "figures", "report", "recorder", "tracking", "registry", "train",
     "sibling", "assess", "anonymise", "route",
     *(f"grade.{name}" for name in (
         "answer", "final", "texts", "choices", "units", "amounts", "numbers", "json_text", "json_schema", "structures",
@@ -33,7 +33,7 @@ ORDER = (
         "made", "ability", "reckoning", "lookup", "talking", "kinds", "asked", "faults", "replies", "ledger", "options",
         "judge", "prepare", "pair", "server", "__main__", "child",
     )),
-    *(f"runtime.{name}" for name in ("decision", "opened", "source", "log", "decider")),
+    *(f"runtime.{name}" for name in ("decision", "opened", "choice", "source", "watch", "log", "decider")),
     "ship",
     *(f"serve.{name}" for name in ("bodies", "measures", "service", "upstream", "front", "app")),
     "demo", "console", "collect.commands", "simulate.commands", "cli",
@@ -156,12 +156,12 @@ def test_serving_model_imports_nothing_of_ours(project: Path) -> None:
     assert not roots & {"features", "pipeline"}
 
 
-def test_only_tracking_knows_mlflow(project: Path) -> None:
+def test_only_tracking_and_registry_know_mlflow(project: Path) -> None:
     users = {
         name for name, path in modules(project / "pipeline").items()
         if any(other.split(".")[0] == "mlflow" for other in imported(path))
     }  # fmt: skip
-    assert users == {"tracking", ALONE}
+    assert users == {"tracking", "registry", ALONE}
 
 
 def test_only_the_command_line_prints_and_exits(project: Path) -> None:

@@ -1,0 +1,58 @@
+"""Versions by their addresses in MLflow's registry; `tracking` is the module that fills it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from features.errors import ArtifactError
+
+FILES = ("manifest.json", "router.onnx")
+# What `tracking` logs a version folder as.
+LOGGED_AS = "artifact"
+ADDRESS = "MLFLOW_TRACKING_URI"
+
+
+def run_of(address: str) -> str:
+    """The id of the run that an address such as `models:/tier-router@champion` leads to.
+
+    Raises:
+        ArtifactError: MLFLOW_TRACKING_URI is not set, MLflow is not installed, or knows no such model.
+    """
+    if not os.environ.get(ADDRESS):
+        raise ArtifactError(
+            f"{address}: {ADDRESS} is not set: export the store's address, such as sqlite:///models/mlflow.db"
+        )
+    try:
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+    except ImportError as error:
+        raise ArtifactError(f"{address}: addresses of models need MLflow: pip install mlflow") from error
+    client, name = MlflowClient(), address.removeprefix("models:/")
+    try:
+        if "@" in name:
+            found = client.get_model_version_by_alias(*name.split("@", 1))
+        else:
+            found = client.get_model_version(*name.split("/", 1))
+    except (MlflowException, TypeError, OSError) as error:
+        raise ArtifactError(f"{address} leads to no model ({error}): name one as models:/NAME@ALIAS") from error
+    if not found.run_id:
+        raise ArtifactError(f"{address} was not made by tier-router: it has no run")
+    return str(found.run_id)
+
+
+def fetch(run: str, folder: Path) -> None:
+    """Copy what serving needs of a run's version into a folder.
+
+    Raises:
+        ArtifactError: the run holds no version, or the store cannot be read.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    for name in FILES:
+        try:
+            download_artifacts(run_id=run, artifact_path=f"{LOGGED_AS}/{name}", dst_path=str(folder))
+        except (MlflowException, OSError) as error:
+            raise ArtifactError(f"MLflow run {run}: {name} cannot be fetched: {error}") from error
+        (folder / LOGGED_AS / name).replace(folder / name)

@@ -1,0 +1,157 @@
+"""A version, open: verified, and found to answer as it did where it was made. No pickle is read here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+from features.errors import ArtifactError
+from features.request import Request
+from pipeline.artifact import KNOWN_LATER, MANIFEST, read_whole, verified
+from pipeline.limits import Limits
+from pipeline.pointer import name_of
+from pipeline.runtime.decision import TIERS
+
+INPUTS = {"context_bytes": np.int64, "tool_count": np.int64, "turn_count": np.int64}
+OUTPUTS = ("probabilities", "gain", "evidence", "use_pro")
+LARGEST_DIFFERENCE = 1e-6
+UNUSABLE = (
+    states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf, states.NoModel,
+    states.NotImplemented, states.RuntimeException, RuntimeError, ValueError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the router makes of a request.
+
+    Attributes:
+        probabilities: of a correct answer, flash and pro.
+        gain: their difference.
+        evidence: share of the words that are known.
+        use_pro: the decision.
+    """
+
+    probabilities: tuple[float, float]
+    gain: float
+    evidence: float
+    use_pro: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A version in memory.
+
+    Attributes:
+        name: unlike that of any other version, such as "v3-1a2b3c4d5e6f".
+        manifest: of the version.
+        threshold, evidence_floor: its bounds.
+        models: the tiers' model ids; None where not known.
+        limits: what each tier may be asked at all.
+        session: of `router.onnx`.
+    """
+
+    name: str
+    manifest: Mapping[str, Any]
+    threshold: float
+    evidence_floor: float
+    models: Mapping[str, str | None]
+    limits: Mapping[str, Limits]
+    session: onnxruntime.InferenceSession
+
+    @classmethod
+    def open(cls, folder: Path) -> Opened:
+        """Open a version.
+
+        Args:
+            folder: with `router.onnx` and `manifest.json`; more is not looked at.
+
+        Raises:
+            ArtifactError: it is missing, altered, of another schema, or answers otherwise than where it was made.
+        """
+        manifest = read_whole(folder)
+        try:
+            stated = manifest["onnx"]["router"]
+            content = verified(folder, "router.onnx", stated)
+            opened = cls(
+                name=name_of(manifest),
+                manifest=manifest,
+                threshold=float(manifest["threshold"]),
+                evidence_floor=float(manifest["evidence_floor"]),
+                models={tier: manifest["tiers"][tier]["model"] for tier in TIERS},
+                limits={tier: Limits.of(manifest["config"]["settings"]["tiers"][tier]["limits"]) for tier in TIERS},
+                session=_session(content),
+            )
+            opened.check(folder)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ArtifactError(f"{folder / MANIFEST} is damaged ({error!r}): restore it, or train again") from error
+        except UNUSABLE as error:
+            said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise ArtifactError(
+                f"{folder / 'router.onnx'} cannot be used by onnxruntime {onnxruntime.__version__} ({said}): "
+                "install a newer one, or train again"
+            ) from error
+        return opened
+
+    def check(self, folder: Path) -> None:
+        """Compare the manifest with the file's own copy, and the golden rows with what the file answers here.
+
+        Raises:
+            ArtifactError: they differ.
+        """
+        own = json.loads(self.session.get_modelmeta().custom_metadata_map.get("manifest", "null"))
+        if own != {name: value for name, value in self.manifest.items() if name not in KNOWN_LATER}:
+            raise ArtifactError(f"{folder / MANIFEST} is not the one that router.onnx was made with: restore it")
+        golden = self.manifest["golden"]
+        if not golden:
+            raise ArtifactError(f"{folder / MANIFEST} has no golden rows to check router.onnx by: train again")
+        feeds = {name: np.array([row[name] for row in golden], kind) for name, kind in INPUTS.items()}
+        prompts = np.array([row["prompt"] for row in golden], object)
+        found = dict(zip(OUTPUTS, self.session.run(OUTPUTS, {"prompt": prompts, **feeds}), strict=True))
+        for name in OUTPUTS:
+            stated = np.array([row[name] for row in golden])
+            away = np.abs(found[name].astype(float) - stated.astype(float))
+            if not away.max() <= (0 if name == "use_pro" else LARGEST_DIFFERENCE):
+                row = int(np.argmax(away.reshape(len(golden), -1).max(1)))
+                raise ArtifactError(
+                    f"{folder / 'router.onnx'} fails golden row {row + 1} of {len(golden)}: {name} is "
+                    f"{found[name][row].tolist()}, and was {stated[row].tolist()} where it was made, with onnxruntime "
+                    f"{self.manifest['libraries']['onnxruntime']} (here {onnxruntime.__version__}): use that version"
+                )
+
+    def score(self, request: Request, threshold: float | None = None) -> Scores:
+        """Score a request.
+
+        Args:
+            request: to score.
+            threshold: in the place of the tuned one, if given.
+        """
+        feeds = {name: np.array([getattr(request, name)], kind) for name, kind in INPUTS.items()}
+        feeds["prompt"] = np.array([request.prompt], object)
+        if threshold is not None:
+            feeds["threshold"] = np.array(threshold, np.float32)
+        probabilities, gain, evidence, use_pro = self.session.run(OUTPUTS, feeds)
+        flash, pro = probabilities[0].tolist()
+        return Scores((flash, pro), gain.item(), evidence.item(), use_pro.item())
+
+    def words(self, prompt: str) -> list[str]:
+        """The words of a prompt, as the router sees them, in order."""
+        feeds = {name: np.zeros(1, kind) for name, kind in INPUTS.items()}
+        (words,) = self.session.run(["words"], {"prompt": np.array([prompt], object), **feeds})
+        found: list[str] = words[0].tolist()
+        return found
+
+
+def _session(content: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # it warns of the inputs with defaults, which are meant to be there
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
