@@ -180,7 +180,7 @@ def counts_to_features() -> Part:
     part.node("Add", ["logarithms", "shares"], "measures_double")
     # Rounding after logarithms in double hides the last-bit differences between vector lanes and the scalar tail.
     part.node("Cast", ["measures_double"], "measures", to=TensorProto.FLOAT)
-    # Gather stands in part A already: measured against Split and Squeeze, code that is at hand saves a microsecond.
+    # Two Gathers take a microsecond less than Split and Squeeze: their code was run in part A and is still at hand.
     for output, columns in ("features", np.arange(len(FEATURES))), ("evidence", np.array(len(FEATURES))):
         part.node("Gather", ["measures", part.constant(f"{output}_columns", columns)], output, axis=1)
     return part

@@ -140,6 +140,8 @@ def tools(cell: Cell) -> str | None:
     if cell is None or cell == "":
         return None
     value = json.loads(cell) if isinstance(cell, str) else cell
+    if value is None:
+        return None
     if not isinstance(value, list):
         raise CellError("expected a list of tool definitions")
     if not value:
@@ -149,9 +151,9 @@ def tools(cell: Cell) -> str | None:
 
 def words(cell: Cell) -> list[tuple[str, int]] | None:
     """Word counts: an object of counts, or the words themselves as a list; in CSV as JSON."""
-    value = json.loads(cell) if isinstance(cell, str) and cell else cell or None
-    if value is None:
+    if cell is None or cell == "":
         return None
+    value = json.loads(cell) if isinstance(cell, str) else cell
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
         return [(word, 1) for word in value]
     pairs = list(value.items()) if isinstance(value, dict) else value

@@ -23,7 +23,7 @@ from features.request import Request
 from pipeline.limits import Limits
 from pipeline.runtime.decider import Decider, Options
 from pipeline.runtime.decision import REASONS, TIERS
-from pipeline.runtime.log import LogOptions
+from pipeline.runtime.log_options import LogOptions
 from pipeline.runtime.opened import Opened
 from pipeline.served import Served
 
@@ -262,7 +262,7 @@ def test_forked_process_goes_on_deciding(trained: Any, tmp_path: Path) -> None:
     script = (
         "import os, sys\n"
         "from pipeline.runtime.decider import Decider, Options\n"
-        "from pipeline.runtime.log import LogOptions\n"
+        "from pipeline.runtime.log_options import LogOptions\n"
         "from pathlib import Path\n"
         "d = Decider.open(sys.argv[1], Options(explore=0.0, log=LogOptions(Path(sys.argv[2]))))\n"
         "d.decide('capital city')\n"
@@ -284,7 +284,7 @@ import sys
 import numpy, onnxruntime
 before = set(sys.modules)
 from pipeline.runtime.decider import Decider, Options
-from pipeline.runtime.log import LogOptions
+from pipeline.runtime.log_options import LogOptions
 from pathlib import Path
 with Decider.open(sys.argv[1], Options(log=LogOptions(Path(sys.argv[2])))) as decider:
     decider.decide("Is 7 prime?")

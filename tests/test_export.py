@@ -167,6 +167,8 @@ def tampered(model: onnx.ModelProto, constant: str, change: Callable[[NDArray[An
         ("high", lambda value: value * np.float32(0.5)),
         ("weight_bytes", lambda value: np.where(value > 0, value - 1, value)),
         ("count_table", lambda value: value + 1),
+        ("signs", lambda value: value * np.float32(0.5)),
+        ("evidence_columns", lambda value: value - 4),
         ("threshold", lambda value: value + np.float32(0.3)),
         ("evidence_floor", lambda value: np.full_like(value, 1)),
     ],
@@ -180,7 +182,7 @@ def test_altered_file_fails_the_gate(
         compare(tampered(exported.router, constant, change), exported.scorer, small_router, POINT, small_traces)
 
 
-@pytest.mark.parametrize("constant", ["coefficients", "low", "threshold"])
+@pytest.mark.parametrize("constant", ["coefficients", "low", "signs", "threshold"])
 def test_altered_scorer_fails_the_gate(
     exported: Export, small_router: Router, small_traces: Traces, constant: str
 ) -> None:

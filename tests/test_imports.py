@@ -33,8 +33,8 @@ ORDER = (
         "made", "ability", "reckoning", "lookup", "talking", "kinds", "asked", "faults", "replies", "ledger", "options",
         "judge", "prepare", "pair", "server", "__main__", "child",
     )),
-    *(f"runtime.{name}" for name in ("decision", "opened", "choice", "source", "watch", "log", "decider")),
-    "ship",
+    *(f"runtime.{name}" for name in ("decision", "opened", "choice", "source", "watch", "log_options", "parquet_file", "lines", "rotation", "log", "decider")),
+    "verified", "destination", "ship",
     *(f"serve.{name}" for name in ("bodies", "measures", "service", "upstream", "front", "app")),
     "demo", "console", "collect.commands", "simulate.commands", "cli",
 )  # fmt: skip

@@ -24,6 +24,12 @@ FORMATS = ("jsonl", "csv", "parquet")
 every_format = pytest.mark.parametrize("suffix", FORMATS)
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.parquet"])
+def test_no_words_at_all_are_an_empty_prompt(loaded: Any, name: str) -> None:
+    rows = [{"words": {}, "flash_correct": 1}, {"words": {"a": 2}, "flash_correct": 0}]
+    assert loaded(rows, name).tally.words.tolist() == [0, 2]
+
+
 def test_formats_agree(tmp_path: Path, generated: Callable[..., list[Row]], write: Write) -> None:
     first, *others = [load([write(tmp_path / f"t.{suffix}", generated(60))]) for suffix in FORMATS]
     for traces in others:

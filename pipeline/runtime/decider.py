@@ -18,7 +18,8 @@ from features.request import Request
 from pipeline.limits import Limits, Needs
 from pipeline.runtime.choice import Choice, by_score, capable, explored, limited
 from pipeline.runtime.decision import FLASH, PRO, TIERS, Asked, Decision
-from pipeline.runtime.log import DecisionLog, LogOptions
+from pipeline.runtime.log import DecisionLog
+from pipeline.runtime.log_options import LogOptions
 from pipeline.runtime.opened import Opened, Scores
 from pipeline.runtime.source import source
 from pipeline.runtime.watch import Watch
@@ -91,7 +92,7 @@ class Decider:
         if decider.log:
             decider.log.start()
         watch.start()
-        weakref.finalize(decider, watch.stop)
+        weakref.finalize(decider, _end, watch, decider.log)  # at the end of the process too
         return decider
 
     @property
@@ -163,9 +164,7 @@ class Decider:
 
     def close(self) -> None:
         """Stop watching and finish the log. Decisions can still be made, and are not logged any more."""
-        self.watch.stop()
-        if self.log:
-            self.log.close()
+        _end(self.watch, self.log)
 
     def __enter__(self) -> Self:
         return self
@@ -188,6 +187,12 @@ class Decider:
         elif self.options.explore:
             choice = explored(choice, self.options.explore, self._random.random())
         return _decision(opened, choice, scores, opened.threshold if threshold is None else threshold, needs.request)
+
+
+def _end(watch: Watch, log: DecisionLog | None) -> None:
+    watch.stop()
+    if log:
+        log.close()
 
 
 def _needs(request: str | Mapping[str, Any] | Request, first_token_s: float | None) -> Needs:

@@ -22,8 +22,8 @@ class UnloggableError(ValueError):
     """A row with values that are not plain; nothing of them is in the message."""
 
 
-def counted(prompt: str, words: Words) -> Counter[str]:
-    """How often each word stands in a prompt.
+def counted(prompt: str, words: Words) -> dict[str, int]:
+    """How often each word stands in a prompt, in the order of the words themselves.
 
     Raises:
         UncountedError: the words could not be had.
@@ -33,7 +33,7 @@ def counted(prompt: str, words: Words) -> Counter[str]:
     except _failures_of_words() as error:
         raise UncountedError(f"the words of a prompt could not be counted ({type(error).__name__})") from error
     del counts[""]  # padding
-    return counts
+    return dict(sorted(counts.items()))  # their order in the prompt would tell of it
 
 
 def line_of(row: Mapping[str, Any], form: str) -> bytes:

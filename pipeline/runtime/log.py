@@ -17,6 +17,8 @@ from pipeline.runtime.lines import UncountedError, UnloggableError, Words, count
 from pipeline.runtime.log_options import LogOptions
 from pipeline.runtime.rotation import Files
 
+__all__ = ["DecisionLog", "LogOptions"]
+
 LOGGER = logging.getLogger("tier_router")
 MOST_WAITING_BYTES = 64_000_000
 ROWS_AT_ONCE, BYTES_AT_ONCE = 256, 1_000_000

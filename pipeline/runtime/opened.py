@@ -22,6 +22,8 @@ from pipeline.runtime.decision import TIERS
 INPUTS = {"context_bytes": np.int64, "tool_count": np.int64, "turn_count": np.int64}
 OUTPUTS = ("probabilities", "gain", "evidence", "use_pro")
 LARGEST_DIFFERENCE = 1e-6
+# One for all calls: to make it anew takes longer than some of the graph's nodes.
+RUN = onnxruntime.RunOptions()
 UNUSABLE = (
     states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf, states.NoModel,
     states.NotImplemented, states.RuntimeException, RuntimeError, ValueError,
@@ -137,7 +139,7 @@ class Opened:
         feeds["prompt"] = np.array([request.prompt], object)
         if threshold is not None:
             feeds["threshold"] = np.array(threshold, np.float32)
-        probabilities, gain, evidence, use_pro = self.session.run(OUTPUTS, feeds)
+        probabilities, gain, evidence, use_pro = self.session.run(OUTPUTS, feeds, RUN)
         flash, pro = probabilities[0].tolist()
         return Scores((flash, pro), gain.item(), evidence.item(), use_pro.item())
 
@@ -153,5 +155,6 @@ def _session(content: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # no slower, and what one huge prompt took is given back
     options.log_severity_level = 3  # it warns of the inputs with defaults, which are meant to be there
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

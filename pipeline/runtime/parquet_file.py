@@ -10,10 +10,15 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-# Columns of a decision that trace files do not have; their other columns are text.
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Columns of a decision that trace files do not have.
+TEXTS = ("version", "reason")
 REALS = ("gain", "threshold", "evidence", "flash_probability", "pro_probability")
+BYTES_AT_ONCE = 4_000_000
 TIMES = "words.times"  # of each word, in the lines
 
 
@@ -24,8 +29,7 @@ class UnreadableLinesError(ValueError):
 def storable(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row in JSON values of its columns' types, so that one row cannot spoil the file of all others.
 
-    Columns that neither trace files nor decisions have become text, JSON where they were none; of nothing but
-    times, Arrow makes times again.
+    Columns that neither trace files nor decisions have become JSON text.
 
     Raises:
         ValueError, TypeError: a value is none of its column.
@@ -46,7 +50,7 @@ def storable(row: Mapping[str, Any]) -> dict[str, Any]:
 def _other(name: str, value: Any) -> Any:
     if name in REALS:
         return float(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return str(value) if name in TEXTS else json.dumps(value, ensure_ascii=False)
 
 
 def convert(lines: Path, target: Path) -> None:
@@ -57,22 +61,30 @@ def convert(lines: Path, target: Path) -> None:
         OSError: the target cannot be written.
     """
     import pyarrow as pa
-    from pyarrow import json as pyarrow_json
     from pyarrow import parquet
+
+    try:
+        with lines.open("rb") as file:
+            pieces = [_table(b"".join(some)) for some in iter(lambda: file.readlines(BYTES_AT_ONCE), [])]
+        table = pa.concat_tables(pieces, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise UnreadableLinesError(str(error)) from error
+    table = table.drop_columns([name for name in table.column_names if table[name].null_count == len(table)])
+    parquet.write_table(table, target, compression="zstd")
+
+
+def _table(lines: bytes) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import json as pyarrow_json
 
     from pipeline.schema import COLUMNS, WORDS
 
     lists = {"words": pa.list_(WORDS.key_type), TIMES: pa.list_(WORDS.item_type)}
-    kinds = {name: column.arrow for name, column in COLUMNS.items()} | dict.fromkeys(REALS, pa.float64())
-    whole = pyarrow_json.ReadOptions(use_threads=False, block_size=lines.stat().st_size)
+    kinds = {name: column.arrow for name, column in COLUMNS.items()}
+    kinds |= dict.fromkeys(REALS, pa.float64()) | dict.fromkeys(TEXTS, pa.string())
+    at_once = pyarrow_json.ReadOptions(use_threads=False, block_size=len(lines))
     known = pyarrow_json.ParseOptions(explicit_schema=pa.schema(kinds | lists))
-    try:
-        table = pyarrow_json.read_json(lines, whole, known).combine_chunks()
-    except pa.ArrowInvalid as error:
-        raise UnreadableLinesError(str(error)) from error
-    table = table.drop_columns([name for name in table.column_names if table[name].null_count == len(table)])
-    if "words" in table.column_names:
-        words, times = (pa.concat_arrays(table[name].chunks) for name in lists)
-        counts = pa.MapArray.from_arrays(words.offsets, words.values, times.values, WORDS, mask=words.is_null())
-        table = table.drop_columns(list(lists)).append_column("words", counts)
-    parquet.write_table(table, target, compression="zstd")
+    table = pyarrow_json.read_json(pa.BufferReader(lines), at_once, known)
+    words, times = (pa.concat_arrays(table[name].chunks) for name in lists)
+    counts = pa.MapArray.from_arrays(words.offsets, words.values, times.values, WORDS, mask=words.is_null())
+    return table.drop_columns(list(lists)).append_column("words", counts)

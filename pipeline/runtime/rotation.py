@@ -1,7 +1,8 @@
 """The files of a decision log: what exists under its final name is complete.
 
 `decisions-TIME-PID-NUMBER.jsonl` (or `.parquet`) is written as `.decisions-TIME-PID-NUMBER.jsonl.open`, of whole JSON
-lines, under a lock that ends with its process. Whoever starts a log in the folder finishes what dead processes left.
+lines, for its owner alone, under a lock that ends with its process. Whoever starts a log in the folder finishes what
+dead processes left.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from features.errors import StorageError
-from pipeline.beside import flush, replacing
+from pipeline.beside import PRIVATE, flush, replacing
 from pipeline.runtime.parquet_file import UnreadableLinesError, convert
 
 LOGGER = logging.getLogger("tier_router")
@@ -121,7 +122,7 @@ class Files:
             name = f"decisions-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}-{self._number}.{self.form}"
             path = self.folder / f".{name}{OPEN}"
             try:
-                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE)
             except FileExistsError:  # in containers that share a folder, many a process has the same id
                 continue
             with suppress(OSError):  # without locks there is nobody who would take it over either
@@ -158,7 +159,7 @@ def _finish(path: Path, handle: int, size: int) -> None:
 
 def _finish_parquet(path: Path, final: Path) -> None:
     try:
-        with replacing(final) as partial:
+        with replacing(final, PRIVATE) as partial:
             convert(path, partial)
     except UnreadableLinesError as error:
         aside = path.with_suffix(DAMAGED)

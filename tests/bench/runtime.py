@@ -17,7 +17,7 @@ from features.graph import REQUEST_INPUTS
 from features.request import Request
 from pipeline.runtime.decider import Decider, Options
 from pipeline.runtime.decision import Decision
-from pipeline.runtime.log import LogOptions
+from pipeline.runtime.log_options import LogOptions
 from pipeline.runtime.opened import Opened
 from pipeline.ship import ship
 from tests.bench import goals

@@ -19,13 +19,18 @@ Call = Callable[[], object]
 
 def medians(calls: Mapping[str, Call]) -> dict[str, Reals]:
     """Median microseconds of each call in each of `ROUNDS` rounds, in which the calls take turns, float64[ROUNDS]."""
+    return {name: np.median(took, axis=1) for name, took in timed(calls).items()}
+
+
+def timed(calls: Mapping[str, Call]) -> dict[str, Reals]:
+    """Microseconds of every single call, float64[ROUNDS, calls of a round]; in a round the calls take turns."""
     counts = {name: _calls_per_round(call) for name, call in calls.items()}
-    rounds: dict[str, list[float]] = {name: [] for name in calls}
+    rounds: dict[str, list[list[float]]] = {name: [] for name in calls}
     gc.disable()
     try:
         for _ in range(ROUNDS):
             for name, call in calls.items():
-                rounds[name].append(float(np.median([_seconds(call) for _ in range(counts[name])]) * 1e6))
+                rounds[name].append([_seconds(call) * 1e6 for _ in range(counts[name])])
     finally:
         gc.enable()
     return {name: np.array(values) for name, values in rounds.items()}
