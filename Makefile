@@ -8,6 +8,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do "$$p" -c
 BIN := .venv/bin
 TRACES ?=
 OUT ?= models
+DEST ?=
+VERSION ?=
 
 .PHONY: help
 help: ## list the targets
@@ -53,6 +55,15 @@ lint: .venv/installed ## check style and types
 format: .venv/installed ## put the code in the house format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+.PHONY: ship
+ship: .venv/installed ## serve the newest version of OUT, or VERSION=models/v3, from DEST=/folder/that/services/read
+	@test -n "$(DEST)" || { echo "make ship DEST=/folder/that/services/read [VERSION=models/v3]"; exit 2; }
+	@$(BIN)/tier-router ship "$(or $(VERSION),$(OUT))" "$(DEST)"
+
+.PHONY: bench-latency
+bench-latency: .venv/installed ## measure one decision beside a bare Tokenizer, an empty call and scikit-learn
+	@$(BIN)/python -m tests.bench latency
 
 .PHONY: bench
 bench: .venv/installed ## measure quality, robustness, speed and scale beside baselines: an hour

@@ -52,8 +52,7 @@ def contest(tuned: Sample, test: Sample, rules: Rules, objective: Objective) -> 
     tuning, testing = (_confident(sample) for sample in (tuned, test))
     if min(len(tuning.rows), len(testing.rows)) < FEWEST_ROWS:
         return None
-    bounds = np.unique(np.quantile(_confidence(tuning), np.linspace(0, 1, BOUNDS), method="inverted_cdf"))
-    bounds = np.concatenate([[0.0], bounds[bounds > 0], [np.nextafter(1.0, 2.0)]])
+    bounds = _bounds(tuning)
     frontier = grid(tuning, rules, bounds)
     try:
         chosen = {name: _choose(frontier, name, objective, len(rules), len(bounds)) for name in LABELS}
@@ -64,6 +63,34 @@ def contest(tuned: Sample, test: Sample, rules: Rules, objective: Objective) -> 
     policies = [_measured(name, picked[name], testing, rules, bounds) for name in LABELS]
     stated = {name: float(bounds[at]) if at else None for name, (_, at) in picked.items()}
     return Contest(policies, stated, max(value, key=lambda name: value[name]), len(testing.rows))
+
+
+def escalate_below(tuned: Sample, rules: Rules, threshold: float, objective: Objective) -> float | None:
+    """The confidence below which to ask pro as well, where the threshold stays the one that is served.
+
+    So the cascade only adds calls to pro to those of the served policy, and loses no answer that pro would have given.
+
+    Args:
+        tuned: rows to choose on.
+        rules: that the threshold is one of.
+        threshold: that is served.
+        objective: that the bound serves best.
+
+    Returns:
+        More than 0, and above 1 for every answer; None where to ask again serves the objective no better, or too few
+        rows hold a confidence to tell.
+    """
+    tuning = _confident(tuned)
+    if len(tuning.rows) < FEWEST_ROWS:
+        return None
+    bounds = _bounds(tuning)
+    served = int(np.searchsorted(rules.thresholds, threshold))
+    allowed = np.repeat(np.arange(len(rules)), len(bounds)) == served
+    try:
+        at = len(bounds) - 1 - objective.choose(grid(tuning, rules, bounds), allowed) % len(bounds)
+    except TargetError:
+        return None
+    return float(bounds[at]) if at else None
 
 
 def grid(sample: Sample, rules: Rules, bounds: Reals) -> Frontier:
@@ -86,6 +113,12 @@ def grid(sample: Sample, rules: Rules, bounds: Reals) -> Frontier:
     total = (direct + both + flash[:, :, -1:] - flash)[:, :-1, -2::-1].reshape(4, -1) / len(place)
     rate, accuracy, cost, delivery = total
     return Frontier(rate, accuracy, cost, delivery, sample.costs.told, sample.costs.in_usd)
+
+
+def _bounds(sample: Sample) -> Reals:
+    """Confidences that may be asked for, ascending: from one that every answer has to one that none has."""
+    bounds = np.unique(np.quantile(_confidence(sample), np.linspace(0, 1, BOUNDS), method="inverted_cdf"))
+    return np.concatenate([[0.0], bounds[bounds > 0], [np.nextafter(1.0, 2.0)]])
 
 
 def _confident(sample: Sample) -> Sample:

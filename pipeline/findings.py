@@ -191,6 +191,7 @@ class Money:
         targets: operating points that could be chosen, the served one among them.
         scenarios: what if prices changed; empty where costs are not money.
         contest: routing against a cascade; None where too few traces hold a confidence.
+        escalate_below: confidence below which pro is best asked as well, beside the served threshold; None: never.
         certified_rate: least share sent to pro on the test part under a certified rule; 1 where only always-pro is.
         wrong_usd: what a wrong answer costs; where it is 0, the least total cost is of no interest.
     """
@@ -202,6 +203,7 @@ class Money:
     targets: Sequence[Target]
     scenarios: Sequence[Scenario]
     contest: Contest | None
+    escalate_below: float | None
     certified_rate: float
     wrong_usd: float = 0.0
 

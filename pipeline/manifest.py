@@ -80,6 +80,7 @@ def choices(aim: Aim, priced: Priced, tuned: Tuned, findings: Findings) -> dict[
         "operating_point": asdict(point),
         "objective": {"name": aim.objective.name, "value": aim.objective.value, "certify": aim.certify},
         "certificate": tuned.certificate.printed(),
+        "escalate_below": findings.money.escalate_below,
         "tariff": priced.tariff.printed(),
         "costs": priced.tuned.costs.api.mean(0).tolist(),
         "cost_unit": priced.tuned.costs.told,

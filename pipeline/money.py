@@ -46,6 +46,7 @@ def money(priced: Priced, tuned: Tuned, aim: Aim) -> Money:
         targets=[_target(each, priced, tuned, objective) for each in _objectives(objective, tariff)],
         scenarios=list(_scenarios(priced, tuned, aim)) if tariff.in_usd else [],
         contest=cascade.contest(priced.tuned, test, rules, objective),
+        escalate_below=cascade.escalate_below(priced.tuned, rules, tuned.point.threshold, objective),
         certified_rate=float((place > tuned.certificate.step).mean()),
         wrong_usd=tariff.delivery.wrong_usd,
     )

@@ -1,7 +1,8 @@
-"""Recording in MLflow beside the work: a process of its own loads it and opens the store while versions are made.
+"""MLflow beside the work: a process of its own loads it and opens the store while versions are made or shipped.
 
 Both take seconds and neither needs what the work computes. The two processes speak in lines of JSON: the folder of the
-store goes in and "ready" comes out; a version goes in and what became of it comes out, or the complaint.
+store goes in first, then questions such as ["record", "models/v1"], and for each of them comes out what was found, or
+the complaint, which is the last thing that is said.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 Opened = TypeVar("Opened")
 
 WORKER = "pipeline.tracking"
+ADDRESS = "MLFLOW_TRACKING_URI"
+DATABASE = "mlflow.db"
+CHAMPION = "champion"
+# What a version folder is called among the artifacts of its run.
+LOGGED_AS = "artifact"
 LONGEST_GOODBYE_S = 3
 # What a user's environment may overrule: nobody is told what is trained here, and a dead server is soon given up.
 DEFAULTS = {
@@ -62,7 +68,7 @@ class Recorder:
     process: subprocess.Popen[str]
 
     def open(self, out: Path) -> None:
-        """Begin to open the store; whether that went well is known when a version is recorded."""
+        """Begin to open the store; whether that went well is known when something is asked."""
         self._say(str(out.resolve()))
 
     def record(self, folder: Path) -> Tracked:
@@ -71,30 +77,54 @@ class Recorder:
         Raises:
             StorageError: the store refuses; the version itself is complete.
         """
-        self._say(str(folder.resolve()))
         try:
-            self._answer()
-            tracked = Tracked(**self._answer())
+            tracked = Tracked(**self._ask("record", str(folder.resolve())))
         except StorageError as error:
             raise StorageError(f"{error}; the version {folder} is complete, and not recorded") from error
-        self.process.kill()  # it has nothing left to do, and would take its time to say goodbye
+        self.leave()
         return tracked
 
-    def _say(self, line: str) -> None:
+    def find(self, digest: str) -> str:
+        """The number of the newest model version that was made from a `router.onnx` of this SHA-256; "" if none was.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        return str(self._ask("find", digest))
+
+    def crown(self, number: str) -> str:
+        """Give the alias `champion` to a model version, or take it from all where "" is given; returns which had it.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        return str(self._ask("crown", number))
+
+    def leave(self) -> None:
+        """End the process: it has nothing left to do, and would take its time to say goodbye."""
+        self.process.kill()
+
+    def _ask(self, verb: str, argument: str) -> Any:
+        assert self.process.stdout is not None
+        self._say([verb, argument])
+        line = self.process.stdout.readline()
+        said = json.loads(line) if line else {"complaint": "MLflow ended unexpectedly; what it said stands above"}
+        if "complaint" in said:
+            raise StorageError(said["complaint"])
+        return said["found"]
+
+    def _say(self, what: str | list[str]) -> None:
         assert self.process.stdin is not None
         try:
-            self.process.stdin.write(json.dumps(line) + "\n")
+            self.process.stdin.write(json.dumps(what) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             return  # what it said before it ended is still to be read
 
-    def _answer(self) -> dict[str, str]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        answer = json.loads(line) if line else {"complaint": "MLflow ended unexpectedly; what it said stands above"}
-        if "complaint" in answer:
-            raise StorageError(answer["complaint"])
-        return dict(answer)
+
+def has_store(out: Path) -> bool:
+    """Whether there is a store to speak of: a server in MLFLOW_TRACKING_URI, or an embedded one in the folder."""
+    return bool(os.environ.get(ADDRESS)) or (out / DATABASE).exists()
 
 
 @contextmanager
@@ -127,8 +157,13 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.kill()
 
 
-def serve(prepare: Callable[[Path], Opened], record: Callable[[Opened, Path], Tracked]) -> None:
-    """The process's own side: open the store, then record versions until nobody asks any more."""
+def serve(prepare: Callable[[Path], Opened], verbs: Mapping[str, Callable[[Opened, str], Any]]) -> None:
+    """The process's own side: open the store, then do what is asked until nobody asks any more.
+
+    Args:
+        prepare: opens the store of a folder.
+        verbs: what can be asked, by name; each takes the store and a text, and returns JSON values.
+    """
     signal.signal(signal.SIGTERM, _leave)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever libraries print is no answer
@@ -137,12 +172,11 @@ def serve(prepare: Callable[[Path], Opened], record: Callable[[Opened, Path], Tr
         answers.write(json.dumps(said) + "\n")
         answers.flush()
 
-    lines = (Path(json.loads(line)) for line in sys.stdin)
+    lines = (json.loads(line) for line in sys.stdin)
     try:
-        opened = prepare(next(lines))
-        answer({})
-        for folder in lines:
-            answer(asdict(record(opened, folder)))
+        opened = prepare(Path(next(lines)))
+        for verb, argument in lines:
+            answer({"found": verbs[verb](opened, argument)})
     except TierRouterError as error:
         answer({"complaint": str(error)})
 

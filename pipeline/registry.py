@@ -6,11 +6,9 @@ import os
 from pathlib import Path
 
 from features.errors import ArtifactError
+from pipeline.recorder import ADDRESS, LOGGED_AS
 
 FILES = ("manifest.json", "router.onnx")
-# What `tracking` logs a version folder as.
-LOGGED_AS = "artifact"
-ADDRESS = "MLFLOW_TRACKING_URI"
 
 
 def run_of(address: str) -> str:

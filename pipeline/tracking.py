@@ -1,4 +1,4 @@
-"""Runs, models and aliases in MLflow. The one module that knows it, run by a `recorder` in a process of its own.
+"""Runs, models and aliases in MLflow, run by a `recorder` in a process of its own.
 
 Without MLFLOW_TRACKING_URI everything is kept in an embedded store: `mlflow.db` and `mlartifacts/` beside the
 versions. The logged model is a small pyfunc around `router.onnx`, because MLflow's ONNX flavour hands a data
@@ -11,14 +11,14 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from features.errors import StorageError
 from pipeline.artifact import read_manifest
-from pipeline.recorder import Tracked, serve
+from pipeline.recorder import ADDRESS, CHAMPION, DATABASE, LOGGED_AS, Tracked, serve
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 MODEL_NAME = "tier-router"
 EXPERIMENT = "tier-router"
-ADDRESS = "MLFLOW_TRACKING_URI"
+# Tag of a run: the SHA-256 of its router.onnx, by which what is shipped is found again.
+DIGEST = "router.sha256"
 REQUIREMENTS = ["numpy", "onnxruntime", "pandas"]
 SERVING_MODEL = Path(__file__).with_name("serving_model.py")
 
@@ -66,7 +67,7 @@ def _look_up() -> None:
 
 def _open(folder: Path) -> Store:
     """The embedded store. A fresh one gets its name when it is whole: no interrupt leaves half of it."""
-    database = folder / "mlflow.db"
+    database = folder / DATABASE
     if not database.exists():
         with TemporaryDirectory(prefix=".mlflow-", dir=folder) as making:
             fresh = Path(making) / database.name
@@ -79,7 +80,6 @@ def _open(folder: Path) -> Store:
 def _connect(uri: str, artifacts: str | None) -> Store:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     try:
@@ -87,8 +87,20 @@ def _connect(uri: str, artifacts: str | None) -> Store:
         if (experiment := client.get_experiment_by_name(EXPERIMENT)) is not None:
             return Store(client, uri, experiment.experiment_id)
         return Store(client, uri, client.create_experiment(EXPERIMENT, artifact_location=artifacts))
-    except (MlflowException, OSError) as error:
-        raise StorageError(f"MLflow store {uri} cannot be used: {error}") from error
+    except _refusals() as error:
+        raise StorageError(f"MLflow store {uri} cannot be used: {_said(error)}") from error
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What a store raises; where a database is damaged, MLflow lets the errors of what is below it through."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, OSError
+
+
+def _said(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 @contextmanager
@@ -117,7 +129,6 @@ def record(opened: Store, folder: Path) -> Tracked:
     import mlflow
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]  # made at run time
-    from mlflow.exceptions import MlflowException
 
     manifest = read_manifest(folder)
     try:
@@ -128,8 +139,13 @@ def record(opened: Store, folder: Path) -> Tracked:
             dataset = MetaDataset(source, data["source"], data["sha256"][:36])  # type: ignore[abstract]  # it has one
             mlflow.log_input(dataset, "training")
             simulated = str(data.get("simulated", False)).lower()
-            mlflow.set_tags({"version": folder.name, "data.sha256": data["sha256"], "data.simulated": simulated})
-            mlflow.log_artifacts(str(folder), "artifact")
+            mlflow.set_tags(
+                {
+                    "version": folder.name, DIGEST: manifest["onnx"]["router"]["sha256"],
+                    "data.sha256": data["sha256"], "data.simulated": simulated,
+                }
+            )  # fmt: skip
+            mlflow.log_artifacts(str(folder), LOGGED_AS)
             logged = mlflow.pyfunc.log_model(
                 name="router",
                 python_model=str(SERVING_MODEL),
@@ -139,8 +155,8 @@ def record(opened: Store, folder: Path) -> Tracked:
             # After the model, which would else copy what the run has so far one by one.
             mlflow.log_metrics(numbers(manifest), model_id=logged.model_id)
             return _register(opened, logged, run.info.run_id)
-    except (MlflowException, OSError) as error:
-        raise StorageError(f"MLflow did not take the run: {error}") from error
+    except _refusals() as error:
+        raise StorageError(f"MLflow did not take the run: {_said(error)}") from error
 
 
 def _register(opened: Store, logged: ModelInfo, run_id: str) -> Tracked:
@@ -151,12 +167,55 @@ def _register(opened: Store, logged: ModelInfo, run_id: str) -> Tracked:
         client.create_registered_model(MODEL_NAME)
     version = client.create_model_version(MODEL_NAME, logged.model_uri, run_id, model_id=logged.model_id)
     try:
-        client.get_model_version_by_alias(MODEL_NAME, "champion")
+        client.get_model_version_by_alias(MODEL_NAME, CHAMPION)
         alias = "challenger"
     except MlflowException:
-        alias = "champion"
+        alias = CHAMPION
     client.set_registered_model_alias(MODEL_NAME, alias, version.version)
     return Tracked(run_id, str(version.version), alias, opened.uri)
+
+
+@contextmanager
+def _moving() -> Iterator[None]:
+    try:
+        yield
+    except _refusals() as error:
+        raise StorageError(
+            f"MLflow did not let the alias {CHAMPION} be moved ({_said(error)}): see to that, or give --no-alias"
+        ) from error
+
+
+def find(opened: Store, digest: str) -> str:
+    """The number of the newest model version that was made from a `router.onnx`; "" if none was.
+
+    Args:
+        opened: from `prepare`.
+        digest: SHA-256 of the file.
+
+    Raises:
+        StorageError: the store refuses.
+    """
+    with _moving():
+        runs = opened.client.search_runs([opened.experiment_id], f"tags.`{DIGEST}` = '{digest}'", max_results=1)
+        made = f"name = '{MODEL_NAME}' and run_id = '{runs[0].info.run_id}'" if runs else ""
+        found = opened.client.search_model_versions(made) if made else []
+        return max((str(each.version) for each in found), key=int, default="")
+
+
+def crown(opened: Store, number: str) -> str:
+    """Give the alias `champion` to a model version, or take it from all where "" is given; returns which had it.
+
+    Raises:
+        StorageError: the store refuses.
+    """
+    client = opened.client
+    with _moving():
+        had = str(client.get_registered_model(MODEL_NAME).aliases.get(CHAMPION, ""))
+        if number:
+            client.set_registered_model_alias(MODEL_NAME, CHAMPION, number)
+        elif had:
+            client.delete_registered_model_alias(MODEL_NAME, CHAMPION)
+        return had
 
 
 def numbers(manifest: Mapping[str, Any]) -> dict[str, float]:
@@ -173,4 +232,5 @@ def numbers(manifest: Mapping[str, Any]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    serve(prepare, record)
+    verbs = {"record": lambda opened, folder: asdict(record(opened, Path(folder))), "find": find, "crown": crown}
+    serve(prepare, verbs)

@@ -35,6 +35,10 @@ from pipeline.tune import tune
 Step = Callable[[str], None]
 
 EXPORT_ROWS = 5_000
+# The first thing in the file, so that a pager shows it as well.
+PICKLED = (
+    "This is a pickle for analysts: to load one runs the code in it. Load none that you did not make; never serve it."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ def write(folder: Path, fitted: Router, exported: Export, page: str) -> None:
     for name in ("router", "scorer"):
         (folder / f"{name}.onnx").write_bytes(getattr(exported, name).SerializeToString(deterministic=True))
     joblib.dump(
-        {"vocabulary": fitted.vocabulary, "heads": fitted.heads, "smoothing": fitted.smoothing},
+        {"warning": PICKLED, "vocabulary": fitted.vocabulary, "heads": fitted.heads, "smoothing": fitted.smoothing},
         folder / "router.joblib",
     )
     (folder / "report.html").write_text(page, encoding="utf-8")

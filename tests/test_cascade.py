@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up import costing, paths, rows, ruled, sampled, share, tables
 
-from pipeline.cascade import BOUNDS, FEWEST_ROWS, contest, grid
+from pipeline.cascade import BOUNDS, FEWEST_ROWS, contest, escalate_below, grid
 from pipeline.findings import Contest
 from pipeline.metrics import FLASH, PRO, Reals
 from pipeline.objective import Objective
@@ -39,6 +39,31 @@ def fought(sample: Sample, thresholds: Any, objective: Objective = QUALITY) -> C
     found = contest(sample, sample, ruled(thresholds), objective)
     assert found is not None
     return found
+
+
+KNOWING = np.where(HALF, 0.9, 0.2)  # flash is right half of the time, and knows when
+
+
+@pytest.mark.parametrize(
+    ("threshold", "objective", "expected"),
+    [
+        (2.0, QUALITY, 0.9),
+        (2.0, Objective("pro_rate", 0.5), 0.9),
+        (2.0, Objective("pro_rate", 0.0), None),
+        (-1.0, QUALITY, None),
+    ],
+)
+def test_bound_beside_the_served_threshold_is_the_one_that_serves_the_objective(
+    threshold: float, objective: Objective, expected: float | None
+) -> None:
+    found = escalate_below(held(np.zeros(400), KNOWING), ruled([0.5]), threshold, objective)
+    assert found == (expected and pytest.approx(expected))
+
+
+def test_no_bound_is_told_from_few_rows_or_from_what_tells_nothing() -> None:
+    few = held(np.zeros(400), np.where(np.arange(400) < 40, KNOWING, np.nan))
+    assert escalate_below(few, ruled([0.5]), 2.0, QUALITY) is None
+    assert escalate_below(held(np.zeros(400), np.full(400, 0.5)), ruled([0.5]), 2.0, Objective("pro_rate", 0.4)) is None
 
 
 def cost(found: Contest, name: str) -> float:

@@ -39,7 +39,7 @@ COSTS = {"cost": Estimate(6.5, 6.0, 7.0), "saved": Estimate(5.5, 5.0, 6.0), "sav
 IN_USD = COSTS | {"delivery": COSTS["cost"], "delivery_saved": COSTS["saved"], "cost_per_correct": Estimate(13, 12, 14)}
 MORE_PRICED = IN_USD | {"delivery": Estimate(300.0, 250.0, 350.0), "delivery_saved": Estimate(-99.5, -200.0, 20.0)}
 SAVED, LOST = Estimate(5138.311, 4874.408, 5387.611), Estimate(-3414.9, -11175.5, 4855.7)
-RELATIVE = Money(False, 1_000_000, None, None, (), (), None, 1.0)
+RELATIVE = Money(False, 1_000_000, None, None, (), (), None, None, 1.0)
 
 
 def made_up(
@@ -95,6 +95,7 @@ def in_usd(*, delivery_saved: Estimate = SAVED, contest: Contest | None = None) 
             Scenario("pro's prices x0.5", here, replace(here, threshold=0.125), pro),
         ],
         contest=contest,
+        escalate_below=None,
         certified_rate=0.8,
     )
 

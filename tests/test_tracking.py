@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from shipping import another
 
+from features.errors import StorageError
 from features.request import Request
+from pipeline import pointer
+from pipeline.recorder import Recorder, recorder
 from pipeline.served import Served
+from pipeline.ship import SERVED_ELSEWHERE, rollback, ship
 
 WAIT_SECONDS = 90
 Run = Callable[..., dict[str, Any]]
@@ -104,6 +112,7 @@ def test_run_keeps_parameters_metrics_digest_and_files(trained: Any, embedded: d
     assert embedded["metrics"]["tune_accuracy_low"] == manifest["metrics"]["tune"]["accuracy"]["low"]
     assert embedded["tags"]["data.sha256"] == manifest["data"]["sha256"]
     assert embedded["tags"]["data.simulated"] == "false"
+    assert embedded["tags"]["router.sha256"] == manifest["onnx"]["router"]["sha256"]
     assert embedded["digests"] == [manifest["data"]["sha256"][:36]]
     names = {Path(name).name for name in embedded["files"]}
     assert names == {"router.onnx", "scorer.onnx", "router.joblib", "manifest.json", "report.html", "held_out.parquet"}
@@ -171,14 +180,125 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"the MLflow server did not answer: {log.read_text()[-2000:]}")
 
 
+@pytest.fixture(scope="module")
+def recorded(server: str, trained: Any, tmp_path_factory: pytest.TempPathFactory, python: Run) -> tuple[str, str, str]:
+    """Run, alias and store of the first training, recorded on the server; nothing is written where it is called."""
+    out = tmp_path_factory.mktemp("recorded") / "models"
+    run, alias, store = python(RECORD, trained.folder, out, MLFLOW_TRACKING_URI=server)
+    assert not out.exists()
+    return run, alias, store
+
+
 def test_real_server_takes_the_run_and_serves_the_champion(
-    server: str, trained: Any, tmp_path: Path, python: Run
+    server: str, trained: Any, recorded: tuple[str, str, str], python: Run
 ) -> None:
-    run, alias, store = python(RECORD, trained.folder, tmp_path / "models", MLFLOW_TRACKING_URI=server)
+    run, alias, store = recorded
     assert (alias, store) == ("champion", server)
     found = python(ASK, server, run, json.dumps(PROMPTS))
     assert found["champion"] == run
     assert found["artifacts"].startswith("mlflow-artifacts:")
-    assert not (tmp_path / "models").exists()
     served, _ = Served.open(trained.folder)
     assert found["listed"] == [bool(served.decide(Request(prompt))["use_pro"][0]) for prompt in PROMPTS["prompt"]]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory, trained: Any, retrained: Any) -> Path:
+    """A copy of the store with v1 and v2."""
+    folder = tmp_path_factory.mktemp("shipping")
+    shutil.copyfile(trained.out / "mlflow.db", folder / "mlflow.db")
+    for version in (trained, retrained):
+        shutil.copytree(version.folder, folder / version.folder.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def opened(out: Path) -> Iterator[Recorder]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        with recorder(out) as store:
+            yield store
+
+
+@pytest.fixture
+def store(opened: Recorder) -> Recorder:
+    """The copied store, in which v1 is champion."""
+    opened.crown("1")
+    return opened
+
+
+def champion(out: Path) -> str | None:
+    """The number of the model version that has the alias, as it stands in the store."""
+    with closing(sqlite3.connect(out / "mlflow.db")) as database:
+        found = database.execute("SELECT version FROM registered_model_aliases WHERE alias = 'champion'").fetchone()
+    return found and str(found[0])
+
+
+def current(dest: Path) -> str:
+    found = pointer.read(dest)
+    assert found is not None
+    return found.current.split("-")[0]
+
+
+def test_champion_is_what_is_shipped_and_rolled_back_to(tmp_path: Path, out: Path, store: Recorder) -> None:
+    dest = tmp_path / "dest"
+    assert ship(out / "v1", dest, recorder=store).model_version == champion(out) == "1"
+    assert ship(out / "v2", dest, recorder=store).model_version == champion(out) == "2"
+    back = rollback(dest, recorder=store)
+    assert (back.model_version, back.notes) == ("1", ())
+    assert (champion(out), current(dest)) == ("1", "v1")
+
+
+def test_champion_stays_where_the_shipped_version_was_not_recorded(tmp_path: Path, out: Path, store: Recorder) -> None:
+    shipped = ship(another(out / "v1", tmp_path, 7), tmp_path / "dest", recorder=store)
+    assert (shipped.model_version, shipped.notes) == (None, (SERVED_ELSEWHERE,))
+    assert (champion(out), current(tmp_path / "dest")) == ("1", "v7")
+
+
+@pytest.mark.parametrize("before", ["1", ""], ids=["from another version", "from none"])
+def test_champion_moves_with_the_pointer_or_not_at_all(tmp_path: Path, out: Path, store: Recorder, before: str) -> None:
+    store.crown(before)
+    dest = tmp_path / "dest"
+    (dest / "current.json").mkdir(parents=True)  # no file can take its place
+    with pytest.raises(StorageError, match="Is a directory"):
+        ship(out / "v2", dest, recorder=store)
+    assert champion(out) == (before or None)
+    assert sorted(path.name for path in dest.iterdir()) == [".lock", "current.json"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("DROP TABLE registered_model_aliases", r"the alias champion .* --no-alias"),
+        ("", r"MLflow store .* cannot be used"),
+    ],
+    ids=["to move the alias", "to be opened"],
+)
+def test_store_that_refuses_leaves_what_is_served(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, statement: str, told: str
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    models, dest = tmp_path / "models", tmp_path / "dest"
+    models.mkdir()
+    shutil.copyfile(out / "mlflow.db", models / "mlflow.db")
+    if not statement:
+        (models / "mlflow.db").write_bytes(b"no database" * 1000)
+    ship(out / "v1", dest)
+    with recorder(models) as store:
+        if statement:
+            store.find("0")  # it is open
+            with closing(sqlite3.connect(models / "mlflow.db")) as database:
+                database.execute(statement)
+        with pytest.raises(StorageError, match=told):
+            ship(out / "v2", dest, recorder=store)
+    assert current(dest) == "v1"
+    assert [path.name for path in dest.iterdir() if path.name.startswith("v2")] == []
+
+
+def test_real_server_moves_the_champion(
+    server: str, recorded: tuple[str, str, str], tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    with recorder(tmp_path) as store:
+        store.crown("")
+        assert ship(out / "v1", tmp_path / "dest", recorder=store).model_version == "1"
+        assert store.crown("1") == "1"

@@ -160,7 +160,7 @@ class Decider:
         asked = decision.asked
         request = asked.request if asked else Request("", turn_count=0)
         row = _row(decision, served or decision.tier, request) | dict(outcome or {})
-        self.log.put(row, request.prompt, asked.opened.words if asked else _no_words)
+        self.log.put(row, request.prompt, asked.words if asked else _no_words)
 
     def close(self) -> None:
         """Stop watching and finish the log. Decisions can still be made, and are not logged any more."""
@@ -228,7 +228,7 @@ def _decision(
         version=opened.name,
         propensity=choice.propensity,
         alternative=choice.alternative,
-        asked=Asked(request, opened) if request else None,
+        asked=Asked(request, opened.words) if request else None,
     )
 
 

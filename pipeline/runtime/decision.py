@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from features.request import Request
-
-if TYPE_CHECKING:
-    from pipeline.runtime.opened import Opened
 
 FLASH, PRO = TIERS = ("flash", "pro")
 # By the score, against the score, by a limit of a tier, or because there was nothing to score.
@@ -29,10 +27,10 @@ REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was decided on, and by which version."""
+    """What was decided on, and how the version that decided splits it into words."""
 
     request: Request
-    opened: Opened
+    words: Callable[[str], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
