@@ -12,6 +12,8 @@ from typing import Any
 from features.errors import RequestError
 
 LARGEST_EXACT = 2**53  # beyond it JavaScript rounds whole numbers
+# Where there may be such a number in compact JSON; inside a text it is none, which a closer look tells.
+ODD_NUMBER = re.compile(r"[:,\[](?:-?\d+[.e]|-?\d{16}|-?I|N)")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -83,7 +85,8 @@ def tools_bytes(tools: Sequence[Any]) -> int:
         text = json.dumps(tools, ensure_ascii=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(f"payload.tools: expected JSON values, not nested too deep: {error}") from error
-    longer = sum(len(_in_javascript(number)) - len(json.dumps(number)) for number in _spelled_otherwise(tools))
+    odd = _spelled_otherwise(tools) if ODD_NUMBER.search(text) else ()
+    longer = sum(len(_in_javascript(number)) - len(json.dumps(number)) for number in odd)
     try:
         return len(text.encode()) + longer
     except UnicodeEncodeError:

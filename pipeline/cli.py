@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from features.errors import InputError, RequestError, TierRouterError
+from pipeline import ship_commands as publishing
 from pipeline.collect import commands as collecting
 from pipeline.console import AS_JSON, BAD_INPUT, FAILURE, FILE, INTERRUPTED, steps
+from pipeline.serve import commands as serving
 from pipeline.simulate import commands as practising
 
 if TYPE_CHECKING:
@@ -273,7 +275,10 @@ def demo(count: int, seed: int, out: Path) -> None:
     run(out, count, seed, click.echo)
 
 
-for command in (collecting.collect, collecting.grade, collecting.label, practising.simulate):
+for command in (
+    collecting.collect, collecting.grade, collecting.label, practising.simulate, publishing.ship, publishing.rollback,
+    serving.serve,
+):  # fmt: skip
     commands.add_command(command)
 
 

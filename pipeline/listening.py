@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import signal
 import socket
 import threading
@@ -14,6 +15,7 @@ from features.errors import InputError
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 1024
+LARGEST_PORT = 65_535
 
 
 class Announcing(uvicorn.Server):
@@ -38,8 +40,10 @@ def listen(command: str, host: str, port: int) -> socket.socket:
         port: 0 takes a free one.
 
     Raises:
-        InputError: the address is not this machine's, or the port is taken.
+        InputError: the address is not this machine's, or the port is taken or none.
     """
+    if not 0 <= port <= LARGEST_PORT:  # getaddrinfo would take its lowest 16 bits
+        raise InputError(f"{command}: port {port}: expected 1 to {LARGEST_PORT}, or 0 for a free one")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         # asyncio sends at once, instead of collecting for 40 ms, only where the protocol is named.
@@ -56,6 +60,14 @@ def listen(command: str, host: str, port: int) -> socket.socket:
             f"{command}: host {host!r}, port {port}: {error}; choose another, or 0 for a free one"
         ) from None
     return listener
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is only ever this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 @contextmanager

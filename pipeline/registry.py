@@ -24,15 +24,17 @@ def run_of(address: str) -> str:
     try:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
     except ImportError as error:
         raise ArtifactError(f"{address}: addresses of models need MLflow: pip install mlflow") from error
-    client, name = MlflowClient(), address.removeprefix("models:/")
+    name = address.removeprefix("models:/")
     try:
+        client = MlflowClient()
         if "@" in name:
             found = client.get_model_version_by_alias(*name.split("@", 1))
         else:
             found = client.get_model_version(*name.split("/", 1))
-    except (MlflowException, TypeError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, TypeError, OSError) as error:
         raise ArtifactError(f"{address} leads to no model ({error}): name one as models:/NAME@ALIAS") from error
     if not found.run_id:
         raise ArtifactError(f"{address} was not made by tier-router: it has no run")
@@ -47,10 +49,11 @@ def fetch(run: str, folder: Path) -> None:
     """
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     for name in FILES:
         try:
-            download_artifacts(run_id=run, artifact_path=f"{LOGGED_AS}/{name}", dst_path=str(folder))
-        except (MlflowException, OSError) as error:
+            found = download_artifacts(run_id=run, artifact_path=f"{LOGGED_AS}/{name}", dst_path=str(folder))
+            Path(found).replace(folder / name)
+        except (MlflowException, SQLAlchemyError, OSError) as error:
             raise ArtifactError(f"MLflow run {run}: {name} cannot be fetched: {error}") from error
-        (folder / LOGGED_AS / name).replace(folder / name)

@@ -34,14 +34,15 @@ class LimitsTable(Strict):
     context_tokens: Count | None = None
     output_tokens: Count | None = None
     tools: Annotated[int, Field(strict=True, ge=0, le=LARGEST)] | None = None
-    modalities: tuple[Name, ...] = ()
+    modalities: tuple[Name, ...] | None = None
     first_token_s: AtLeastZero | None = None
 
 
 class FlashLimits(LimitsTable):
-    """Those of the cheap tier, which is not given very long inputs."""
+    """Those of the cheap tier, which is given neither very long inputs nor anything besides text."""
 
     context_tokens: Count | None = 80_000
+    modalities: tuple[Name, ...] | None = ()
 
 
 class Tier(Endpoint):
@@ -125,6 +126,8 @@ class Serving(Strict):
         log: folder of the decision log; None: nothing is logged.
         log_form: of its files.
         log_text: what is kept of prompts: their word counts, their text, or nothing.
+        log_keep: >= 1, finished files of the log that stay, the newest; None: all.
+        log_rotate_s: > 0, seconds after which a file of the log is finished.
         token_env: name of the environment variable with the token that callers have to send; None: none is asked for.
         largest_body_bytes: >= 1, of a request.
         body_timeout_s: > 0, seconds that a request may take to arrive.
@@ -139,6 +142,8 @@ class Serving(Strict):
     log: Name | None = None
     log_form: Literal["jsonl", "parquet"] = "jsonl"
     log_text: Literal["counts", "prompt", "none"] = "counts"
+    log_keep: Count | None = None
+    log_rotate_s: Seconds = 3600.0
     token_env: Annotated[str, Field(pattern=VARIABLE.pattern)] | None = None
     largest_body_bytes: Count = 8_000_000
     body_timeout_s: Seconds = 10.0

@@ -51,7 +51,7 @@ def user(content: Any, **more: Any) -> dict[str, Any]:
 
 
 def limits(**flash: Any) -> dict[str, Limits]:
-    return {"flash": Limits(**flash), "pro": Limits(modalities=("image_url",))}
+    return {"flash": Limits(**{"modalities": ()} | flash), "pro": Limits()}
 
 
 @given(words=st.lists(st.sampled_from(WORDS), max_size=30), context=st.integers(0, 10**5), tools=st.integers(0, 9))
@@ -93,11 +93,51 @@ def test_threshold_of_one_request_overrides_the_tuned_one(decider: Decider) -> N
     assert decider.decide(EASY, threshold=-1.0).threshold == -1.0
 
 
-@pytest.mark.parametrize("threshold", [math.nan, math.inf, "0.5"])
-def test_threshold_that_is_no_number_sends_to_pro(decider: Decider, threshold: Any) -> None:
-    assert (decider.decide(EASY, threshold=threshold).tier, decider.decide(EASY, threshold=threshold).reason) == (
-        "pro", "error",
+@pytest.mark.parametrize("threshold", [math.nan, math.inf])
+def test_threshold_that_is_no_number_sends_to_pro_and_is_named(decider: Decider, threshold: float) -> None:
+    found = decider.decide(EASY, threshold=threshold)
+    assert (found.tier, found.reason) == ("pro", "unreadable")
+    assert "threshold" in found.detail
+
+
+def test_pro_takes_whatever_its_limits_do_not_name(trained: Any) -> None:
+    taking = {"flash": Limits(modalities=("image_url",))}
+    part = [{"type": "image_url"}, {"type": "text", "text": HARD}]
+    found = opened(trained, limits=taking).decide(user(part))
+    assert (found.tier, found.reason, found.alternative) == ("pro", "gain", "flash")
+    assert opened(trained).decide(user(part)).detail.endswith("for flash: image_url is not taken")
+
+
+@pytest.mark.parametrize("kind", ["My name is Jane", "x" * 1000, "", "image url"])
+def test_kind_of_part_that_is_no_name_is_not_repeated(trained: Any, kind: str) -> None:
+    found = opened(trained).decide(user([{"type": kind}]))
+    assert (found.reason, found.detail) == (
+        "modality", "there are parts that are not text for flash: an unknown kind of part is not taken",
     )  # fmt: skip
+
+
+def test_prompt_that_is_too_long_for_a_tier_by_far_is_not_scored(decider: Decider) -> None:
+    found = decider.decide("capital city " * 100_000)
+    assert (found.tier, found.chosen, found.reason, found.gain, found.propensity) == (
+        "pro",
+        "pro",
+        "context",
+        None,
+        1.0,
+    )
+
+
+def test_models_that_are_really_asked_stand_above_those_of_training(trained: Any) -> None:
+    decider = opened(trained, models={"flash": "small-2"})
+    assert [decider.decide(each).model for each in (EASY, HARD)] == ["small-2", "large-1"]
+
+
+def test_decision_survives_a_pickle_without_what_was_asked(decider: Decider) -> None:
+    decision = decider.decide(HARD)
+    copied = pickle.loads(pickle.dumps(decision))
+    assert copied == decision
+    assert copied.asked is None
+    assert b"integral" not in pickle.dumps(decision)
 
 
 @pytest.mark.parametrize(
@@ -238,11 +278,17 @@ def test_decisions_are_logged_with_what_served_them(trained: Any, tmp_path: Path
     with opened(trained, log=log, limits=limits(context_tokens=20)) as decider:
         first = decider.decide(EASY)
         forced = decider.decide(f"{EASY} {EASY}")
+        nobody = decider.decide(EASY, record=False)
+        decider.record(nobody, served="", outcome={"status": "503"})
+        decider.record(decider.decide(EASY, record=False), served="nobody")
         fallen = decider.decide(EASY, record=False)
         decider.record(fallen, served="pro", outcome={"pro_model": "other", "pro_latency_s": 1.5})
     (file,) = (tmp_path / "log").glob("*.jsonl")
     rows = {row["task_id"]: row for row in map(json.loads, file.read_text(encoding="utf-8").splitlines())}
-    assert set(rows) == {first.id, forced.id, fallen.id}
+    assert len(rows) == 5
+    assert [row["served"] for row in rows.values()] == ["flash", "pro", None, None, "pro"]
+    assert "flash_model" not in rows[nobody.id]
+    assert rows[nobody.id]["status"] == "503"
     assert [rows[first.id][name] for name in ("chosen", "served", "reason", "flash_model", "propensity")] == [
         "flash", "flash", "no_gain", "small-1", 1.0,
     ]  # fmt: skip
@@ -306,7 +352,7 @@ def test_runtime_loads_numpy_and_onnxruntime_alone(trained: Any, tmp_path: Path)
         ({"explore": math.nan}, "explore"),
         ({"poll_s": 0.0}, "poll_s"),
         ({"realtime_first_token_s": -1.0}, "realtime_first_token_s"),
-        ({"limits": {"flash": Limits()}}, "limits"),
+        ({"limits": {"cheap": Limits()}}, "limits"),
     ],
 )
 def test_option_out_of_range_is_refused_at_once(trained: Any, options: dict[str, Any], said: str) -> None:
@@ -393,3 +439,29 @@ def test_serving_side_opens_no_pickle(trained: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pickle, "loads", refuse)
     monkeypatch.setattr(pickle, "Unpickler", refuse)
     assert opened(trained).decide(EASY).tier == "flash"
+
+
+def test_limits_of_one_tier_leave_those_of_the_other_as_trained(trained: Any) -> None:
+    long = "capital city river " * 14_000
+    found = opened(trained, limits={"pro": Limits(tools=0)}).decide(long)
+    assert (found.tier, found.reason) == ("pro", "context")
+
+
+DRAWS = """
+import os, sys
+from pipeline.runtime.decider import Decider, Options
+decider = Decider.open(sys.argv[1], Options(explore=0.5))
+for _ in range(2):
+    if os.fork() == 0:
+        print("".join(decider.decide("capital").reason[0] for _ in range(64)), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_forked_processes_explore_at_requests_of_their_own(trained: Any) -> None:
+    command = [sys.executable, "-c", DRAWS, str(trained.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    first, second = done.stdout.split()
+    assert set(first) == {"e", "n"}
+    assert first != second

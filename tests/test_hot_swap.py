@@ -181,6 +181,26 @@ def test_closed_decider_looks_no_more(dest: Path, pair: Pair, decider: Decider) 
     assert decider.decide(PROMPTS[0]).version == pair.names[0]
 
 
+def deep(manifest: Path) -> None:
+    manifest.write_text('{"schema": ' + "[" * 100_000)
+
+
+def vast(manifest: Path) -> None:
+    table = json.loads(manifest.read_text(encoding="utf-8"))
+    table["golden"][0]["context_bytes"] = 10**30
+    manifest.write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", [deep, vast])
+def test_no_damage_ends_the_watch(dest: Path, pair: Pair, decider: Decider, damage: Callable[[Path], None]) -> None:
+    shutil.copytree(pair.folders[1], dest / pair.names[1])
+    damage(dest / pair.names[1] / "manifest.json")
+    point_at(dest, pair.names[1])
+    until(lambda: decider.refused)
+    point_at(dest, pair.names[0])
+    until(lambda: not decider.refused)
+
+
 FORGOTTEN = """
 import gc, sys, threading, time
 from pipeline.runtime.decider import Decider, Options

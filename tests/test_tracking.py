@@ -57,6 +57,21 @@ print(json.dumps({
     "listed": model.predict(requests["prompt"])["use_pro"].tolist(),
 }))
 """
+OPEN = """
+import json, sys
+from pipeline.runtime.decider import Decider, Options
+with Decider.open(sys.argv[1], Options(explore=0.0)) as decider:
+    print(json.dumps([decider.version, decider.decide("prove the integral lemma").gain]))
+"""
+REFUSED = """
+import json, sys
+from features.errors import ArtifactError
+from pipeline.runtime.decider import Decider
+try:
+    Decider.open(sys.argv[1])
+except ArtifactError as error:
+    print(json.dumps(str(error)))
+"""
 PROMPTS = {"prompt": ["prove the integral lemma", "city river 3", ""], "turn_count": [1, 4, 1]}
 
 
@@ -302,3 +317,28 @@ def test_real_server_moves_the_champion(
         store.crown("")
         assert ship(out / "v1", tmp_path / "dest", recorder=store).model_version == "1"
         assert store.crown("1") == "1"
+
+
+@pytest.mark.parametrize("name", ["@champion", "/1"])
+def test_decider_opens_an_address_of_the_registry(python: Run, trained: Any, name: str) -> None:
+    store = f"sqlite:///{trained.out / 'mlflow.db'}"
+    version, gain = python(OPEN, f"models:/tier-router{name}", MLFLOW_TRACKING_URI=store)
+    served, manifest = Served.open(trained.out / "v1")
+    assert version == f"v1-{manifest['onnx']['router']['sha256'][:12]}"
+    assert gain == served.decide(Request("prove the integral lemma"))["gain"][0]
+
+
+@pytest.mark.parametrize(
+    ("address", "store", "said"),
+    [
+        ("models:/tier-router@nobody", None, "leads to no model"),
+        ("models:/tier-router", None, "leads to no model"),
+        ("models:/tier-router@champion", "foo://nowhere", "leads to no model"),
+        ("models:/tier-router@champion", "", "MLFLOW_TRACKING_URI is not set"),
+    ],
+)
+def test_address_that_leads_to_no_version_is_refused(
+    python: Run, trained: Any, address: str, store: str | None, said: str
+) -> None:
+    store = f"sqlite:///{trained.out / 'mlflow.db'}" if store is None else store
+    assert said in python(REFUSED, address, MLFLOW_TRACKING_URI=store)

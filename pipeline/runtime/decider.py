@@ -8,26 +8,25 @@ import os
 import random
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from features.errors import InputError, RequestError
 from features.request import Request
 from pipeline.limits import Limits, Needs
-from pipeline.runtime.choice import Choice, by_score, capable, explored, limited
-from pipeline.runtime.decision import FLASH, PRO, TIERS, Asked, Decision
+from pipeline.runtime.choice import Choice, capable, choose, explored
+from pipeline.runtime.decision import PRO, TIERS, Asked, Decision
 from pipeline.runtime.log import DecisionLog
 from pipeline.runtime.log_options import LogOptions
 from pipeline.runtime.opened import Opened, Scores
+from pipeline.runtime.row import row
 from pipeline.runtime.source import source
 from pipeline.runtime.watch import Watch
 
 LOGGER = logging.getLogger("tier_router")
 LARGEST_EXPLORE = 0.5
-# What a request may allow its answer to take stands in either.
-OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
+LARGEST_SCORED = 1_000_000  # characters of a prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,8 @@ class Options:
 
     Attributes:
         explore: in [0, 0.5], share of requests for which the other tier is chosen, so that the log tells of both.
-        limits: of the tiers, by name, in the place of those that the version was trained with.
+        limits: by tier, in the place of those that the version was trained with.
+        models: by tier, what is asked, in the place of those that the version was trained on.
         realtime_first_token_s: > 0, seconds that the first token of a real-time request may take.
         poll_s: > 0, seconds after which a newly shipped version is looked for; at least 30 where the registry is asked.
         log: where decisions are logged; None: nowhere.
@@ -44,7 +44,8 @@ class Options:
     """
 
     explore: float = 0.02
-    limits: Mapping[str, Limits] | None = None
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
     realtime_first_token_s: float = 2.0
     poll_s: float = 1.0
     log: LogOptions | None = None
@@ -66,7 +67,8 @@ class Decider:
         self.options = options
         self.watch = watch
         self.log = DecisionLog(options.log) if options.log else None
-        self._random = random.Random(options.seed)  # noqa: S311  # exploration needs no secrecy
+        # The system's own chance is another one in each forked process.
+        self._random = random.SystemRandom() if options.seed is None else random.Random(options.seed)  # noqa: S311  # no secret
 
     @classmethod
     def open(cls, address: str | Path, options: Options = Options()) -> Self:
@@ -85,8 +87,8 @@ class Decider:
             raise InputError(f"explore = {options.explore}: expected a share from 0 to {LARGEST_EXPLORE}")
         if not options.poll_s > 0 or not options.realtime_first_token_s > 0:
             raise InputError("poll_s and realtime_first_token_s: expected seconds, more than 0")
-        if options.limits is not None and set(options.limits) != set(TIERS):
-            raise InputError(f"limits: expected one entry each for {' and '.join(TIERS)}")
+        if unknown := set(options.limits) - set(TIERS):
+            raise InputError(f"limits: there is no tier {min(unknown)!r}: expected {' or '.join(TIERS)}")
         watch = Watch(source(address), options.poll_s)
         decider = cls(watch, options)
         if decider.log:
@@ -117,7 +119,7 @@ class Decider:
 
     def decide(
         self,
-        request: str | Mapping[str, Any] | Request,
+        request: str | Mapping[str, Any] | Request | Needs,
         *,
         realtime: bool = False,
         threshold: float | None = None,
@@ -126,7 +128,7 @@ class Decider:
         """Decide which tier to ask. Never raises: whatever goes wrong ends in the capable tier, and says so.
 
         Args:
-            request: a prompt, a chat-completions body, or a `Request`.
+            request: a prompt, a chat-completions body, or what was read of one.
             realtime: its first token must come soon.
             threshold: in the place of the tuned one, if given; see the README on what a wrong answer costs.
             record: log it now, as served by the tier that is to be asked. Who may fall back on another tier says
@@ -135,12 +137,12 @@ class Decider:
         opened = self.watch.opened  # once: a version that changes in between does not mix with this one
         try:
             decision = self._decide(opened, request, realtime=realtime, threshold=threshold)
-        except RequestError as error:
-            decision = _decision(opened, capable("unreadable", str(error)))
+        except InputError as error:
+            decision = self._decision(opened, capable("unreadable", str(error)))
         except Exception as error:
             # The one broad catch: a caller's user must get an answer, and the capable tier gives a good one.
             LOGGER.exception("tier-router: deciding failed; the request goes to %s", PRO)
-            decision = _decision(opened, capable("error", type(error).__name__))
+            decision = self._decision(opened, capable("error", type(error).__name__))
         if record:
             self.record(decision)
         return decision
@@ -152,15 +154,17 @@ class Decider:
 
         Args:
             decision: that was not recorded yet.
-            served: tier that answered; None: the one that was to be asked.
+            served: tier that answered; None: the one that was to be asked; "": none did.
             outcome: what is known of the answer, by columns of trace files, such as `pro_latency_s`.
         """
         if self.log is None:
             return
+        if served not in (None, "", *TIERS):
+            LOGGER.error("record: served = %r is no tier: logged as if none had answered", served)
+            served = ""
         asked = decision.asked
-        request = asked.request if asked else Request("", turn_count=0)
-        row = _row(decision, served or decision.tier, request) | dict(outcome or {})
-        self.log.put(row, request.prompt, asked.words if asked else _no_words)
+        made = row(decision, decision.tier if served is None else served, outcome or {})
+        self.log.put(made, asked.request.prompt if asked else "", asked.words if asked else _no_words)
 
     def close(self) -> None:
         """Stop watching and finish the log. Decisions can still be made, and are not logged any more."""
@@ -173,20 +177,53 @@ class Decider:
         self.close()
 
     def _decide(
-        self, opened: Opened, request: str | Mapping[str, Any] | Request, *, realtime: bool, threshold: float | None
+        self,
+        opened: Opened,
+        request: str | Mapping[str, Any] | Request | Needs,
+        *,
+        realtime: bool,
+        threshold: float | None,
     ) -> Decision:
         needs = _needs(request, self.options.realtime_first_token_s if realtime else None)
         if threshold is not None and not math.isfinite(threshold):
             raise InputError(f"threshold = {threshold}: expected a finite number")
-        limits = self.options.limits or opened.limits
+        limits = {**opened.limits, **self.options.limits}
         forbidden = {tier: said for tier in TIERS if (said := needs.beyond(limits[tier]))}
-        scores = opened.score(needs.request, threshold)
-        choice = by_score(scores, opened.evidence_floor)
-        if forbidden:
-            choice = limited(choice, forbidden)
-        elif self.options.explore:
-            choice = explored(choice, self.options.explore, self._random.random())
-        return _decision(opened, choice, scores, opened.threshold if threshold is None else threshold, needs.request)
+        # What a limit decides anyway is scored for the log, unless that takes long.
+        skipped = forbidden and len(needs.request.prompt) > LARGEST_SCORED
+        scores = None if skipped else opened.score(needs.request, threshold)
+        rate = self.options.explore
+        choice = choose(scores, opened.evidence_floor, forbidden, rate)
+        if not forbidden and self._random.random() < rate:
+            choice = explored(choice, rate)
+        bound = opened.threshold if threshold is None else threshold
+        return self._decision(opened, choice, scores, bound, needs.request)
+
+    def _decision(
+        self,
+        opened: Opened,
+        choice: Choice,
+        scores: Scores | None = None,
+        threshold: float | None = None,
+        request: Request | None = None,
+    ) -> Decision:
+        tier = choice.tier
+        return Decision(
+            id=os.urandom(16).hex(),
+            tier=tier,
+            model=self.options.models.get(tier, opened.models[tier]),
+            chosen=choice.chosen,
+            reason=choice.reason,
+            detail=choice.detail,
+            probabilities=dict(zip(TIERS, scores.probabilities, strict=True)) if scores else None,
+            gain=scores.gain if scores else None,
+            threshold=threshold,
+            evidence=scores.evidence if scores else None,
+            version=opened.name,
+            propensity=choice.propensity,
+            alternative=choice.alternative,
+            asked=Asked(request, opened.words) if request else None,
+        )
 
 
 def _end(watch: Watch, log: DecisionLog | None) -> None:
@@ -195,66 +232,16 @@ def _end(watch: Watch, log: DecisionLog | None) -> None:
         log.close()
 
 
-def _needs(request: str | Mapping[str, Any] | Request, first_token_s: float | None) -> Needs:
+def _needs(request: str | Mapping[str, Any] | Request | Needs, first_token_s: float | None) -> Needs:
+    if isinstance(request, Needs):
+        return replace(request, first_token_s=first_token_s)
     if isinstance(request, Request):
         return Needs(request, None, first_token_s)
     if isinstance(request, str):
         return Needs(Request(request), None, first_token_s)
     if not isinstance(request, Mapping):
         raise RequestError(f"expected a prompt or a chat-completions body, got {type(request).__name__}")
-    limits = [request.get(name) for name in OUTPUT_LIMITS]
-    asked = [limit for limit in limits if isinstance(limit, int) and not isinstance(limit, bool)]
-    return Needs(Request.from_payload(request), asked[0] if asked else None, first_token_s)
-
-
-def _decision(
-    opened: Opened,
-    choice: Choice,
-    scores: Scores | None = None,
-    threshold: float | None = None,
-    request: Request | None = None,
-) -> Decision:
-    return Decision(
-        id=os.urandom(16).hex(),
-        tier=choice.tier,
-        model=opened.models[choice.tier],
-        chosen=choice.chosen,
-        reason=choice.reason,
-        detail=choice.detail,
-        probabilities=dict(zip(TIERS, scores.probabilities, strict=True)) if scores else None,
-        gain=scores.gain if scores else None,
-        threshold=threshold,
-        evidence=scores.evidence if scores else None,
-        version=opened.name,
-        propensity=choice.propensity,
-        alternative=choice.alternative,
-        asked=Asked(request, opened.words) if request else None,
-    )
-
-
-def _row(decision: Decision, served: str, request: Request) -> dict[str, Any]:
-    """A line of the log: columns of trace files where there are such, and what led to the decision."""
-    chance = decision.probabilities or dict.fromkeys(TIERS)
-    row: dict[str, Any] = {
-        "task_id": decision.id,
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "version": decision.version,
-        "chosen": decision.chosen,
-        "served": served,
-        "propensity": decision.propensity,
-        "reason": decision.reason,
-        "gain": decision.gain,
-        "threshold": decision.threshold,
-        "evidence": decision.evidence,
-        "flash_probability": chance[FLASH],
-        "pro_probability": chance[PRO],
-        "context_bytes": request.context_bytes,
-        "tool_count": request.tool_count,
-        "turn_count": request.turn_count,
-    }
-    if served == decision.tier:
-        row[f"{served}_model"] = decision.model
-    return row
+    return Needs.of(request, first_token_s)
 
 
 def _no_words(_prompt: str) -> list[str]:

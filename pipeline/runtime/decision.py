@@ -68,6 +68,10 @@ class Decision:
     alternative: str | None
     asked: Asked | None = field(default=None, repr=False, compare=False)
 
+    def __getstate__(self) -> list[Any]:
+        """Without what was asked, which holds an open version."""
+        return [None if each.name == "asked" else getattr(self, each.name) for each in fields(self)]
+
     def plain(self) -> dict[str, Any]:
         """The decision as JSON values, without what was asked."""
         return {name: getattr(self, name) for name in PUBLIC}

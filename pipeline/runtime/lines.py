@@ -11,6 +11,8 @@ from features.request import well_formed
 from pipeline.runtime.parquet_file import storable
 
 Words = Callable[[str], Sequence[str]]
+# Words of more take gigabytes for a moment.
+LARGEST_COUNTED = 1_000_000
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -28,6 +30,8 @@ def counted(prompt: str, words: Words) -> dict[str, int]:
     Raises:
         UncountedError: the words could not be had.
     """
+    if len(prompt) > LARGEST_COUNTED:
+        raise UncountedError(f"prompts of more than {LARGEST_COUNTED:,} characters are not counted")
     try:
         counts = Counter(words(prompt))
     except _failures_of_words() as error:

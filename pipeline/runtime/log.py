@@ -28,9 +28,10 @@ POLL_S, RETRY_S, SAY_S, GRACE_S = 0.1, 1.0, 60.0, 0.5
 class DecisionLog:
     """Rows on their way into files. May be used by any number of threads, and by forked processes.
 
-    A row is in its file within some `POLL_S` (0.1 s) of `put`; a process that is killed loses those that are not,
-    and no other. What is in the open file is finished by the next log that starts in the folder. While the disk is
-    full or the folder gone, rows wait, at most `most_waiting` and 64 MB of prompts.
+    A row is in its file within some `POLL_S` (0.1 s) of `put`; a process that is killed, or that ends without its exit
+    handlers, as multiprocessing's do, loses those that are not, and no other. What is in the open file is finished by
+    the next log that starts in the folder. While the disk is full or the folder gone, rows wait, at most `most_waiting`
+    and 64 MB of prompts.
 
     Attributes:
         written: rows in files.

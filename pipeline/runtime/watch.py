@@ -89,5 +89,10 @@ class Watch:
         LOGGER.warning("%s decides now, before it was %s", self.opened.name, before.name)
 
     def _run(self) -> None:
-        while not self._stopped.wait(self.poll_s):
-            self.look()
+        try:
+            while not self._stopped.wait(self.poll_s):
+                self.look()
+        finally:
+            if not self._stopped.is_set():  # threading says what went wrong
+                self.refused = "versions are not watched any more: restart the service"
+                LOGGER.error("%s stays: %s", self.opened.name, self.refused)

@@ -14,7 +14,10 @@ from threadpoolctl import threadpool_limits
 from tests.bench.data import Data
 from tests.bench.table import Line, markdown
 
-PARTS = ("quality", "ablation", "unseen", "hostile", "speed", "parity", "scale", "guarantee", "retuning", "collecting")
+PARTS = (
+    "quality", "ablation", "unseen", "hostile", "speed", "latency", "parity", "scale", "guarantee", "retuning",
+    "collecting", "runtime", "serving", "forwarding",
+)  # fmt: skip
 DATA = Path("../shared/data")
 
 
