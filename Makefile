@@ -36,7 +36,7 @@ demo: .venv/installed ## the whole loop on two simulated models, without a key, 
 
 .PHONY: test
 test: .venv/installed ## run the whole test suite
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile
 
 .PHONY: node
 node: tests/node/node_modules/installed ## install what the JavaScript tests need, where npm is present

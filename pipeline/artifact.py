@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -64,6 +63,8 @@ def new_version(out: Path) -> Iterator[Path]:
     Raises:
         StorageError: the folder cannot be written.
     """
+    import shutil  # nothing for those who only read versions
+
     folder = None
     make_parent(out)
     try:
@@ -78,6 +79,8 @@ def new_version(out: Path) -> Iterator[Path]:
 
 def _reserve(out: Path) -> Path:
     """Make the hidden folder of the first number that no version has and no other training is writing."""
+    import shutil
+
     for stale in out.glob(f"{PARTIAL}*"):
         if time.time() - stale.stat().st_mtime > STALE_SECONDS:
             shutil.rmtree(stale, ignore_errors=True)

@@ -108,7 +108,7 @@ def fronted(
     with Decider.open(version, server.options(settings)) as decider, listen("serve", LOOPBACK, 0) as listener:
         with pytest.MonkeyPatch.context() as patch:
             # To read those of this machine takes longer than most tests.
-            patch.setattr("pipeline.serve.upstream.certificates_of_this_machine", lambda: certificates)
+            patch.setattr("pipeline.serve.tiers.certificates_of_this_machine", lambda: certificates)
             running = server.server(server.application(decider, settings, token), listening.set)
         thread = threading.Thread(target=partial(running.run, [listener]), daemon=True)
         thread.start()

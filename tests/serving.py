@@ -102,7 +102,7 @@ def connected(url: str) -> socket.socket:
 
 def head(path: str = "/route", *lines: str, method: str = "POST") -> bytes:
     """The head of a request."""
-    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: here", *lines, "", ""]).encode()
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: localhost", *lines, "", ""]).encode()
 
 
 def whole(body: bytes, *lines: str) -> bytes:

@@ -224,7 +224,9 @@ def _legible(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-@pytest.mark.parametrize("value", [float("nan"), object(), np.float32(1), b"bytes", {1, 2}], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [float("nan"), object(), np.float32(1), b"bytes", {1, 2}], ids=lambda value: type(value).__name__
+)
 def test_a_row_with_a_value_that_is_not_plain_is_dropped_alone(tmp_path: Path, form: str, value: Any) -> None:
     with opened(tmp_path, form=form, text="none") as log:
         log.put({"task_id": "good"}, "", no_words)

@@ -212,6 +212,7 @@ def test_the_other_tier_answers_where_the_first_fails(common: Common, cause: str
         assert told == {"tier": "pro", "chosen": "flash", "fallback": cause, "model": "made-up/pro"}
         row = front.row(response)
     assert (row["chosen"], row["served"], row["propensity"]) == ("flash", "pro", 1.0)
+    assert (row["fallback"], row.get("status"), row.get("escalated")) == (cause, None, None)
     assert row["pro_output_tokens"] == 10
     assert "flash_latency_s" not in row
 
@@ -232,7 +233,8 @@ def test_other_complaints_pass_through_unchanged(common: Common, status: int) ->
     assert (response.status_code, response.json()) == (status, {"error": {"message": "mine"}})
     assert response.headers["x-request-id"] == "r-1"
     assert [seen.tier for seen in server.seen] == ["flash"]
-    assert row["served"] is None
+    assert (row["served"], row["status"]) == (None, str(status))
+    assert "fallback" not in row
 
 
 def test_where_both_fail_the_last_complaint_passes_with_its_retry_after(common: Common) -> None:
@@ -244,6 +246,63 @@ def test_where_both_fail_the_last_complaint_passes_with_its_retry_after(common: 
     assert response.headers["retry-after"] == "9"
     assert response.headers["x-tier-router-fallback"] == "500"
     assert (row["chosen"], row["served"]) == ("flash", None)
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+def test_a_tier_that_refuses_the_services_own_key_is_fallen_back_from_and_its_operator_told_once(
+    priced: Any, tmp_path: Path, keys: dict[str, Any], caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    script = tiers(flash=error(status, "no"))
+    with served(script) as server, fronted(priced.folder, server.url, tmp_path, **keys) as front:
+        responses = [front.ask() for _ in range(3)]
+    assert [content(response) for response in responses] == ["pro"] * 3
+    assert [response.headers["x-tier-router-fallback"] for response in responses] == [str(status)] * 3
+    [told] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert f"flash answers {status}" in told
+    assert KEY not in told
+
+
+def test_what_is_too_long_for_flash_is_pros(common: Common) -> None:
+    complaint = says({"error": {"message": "too long", "code": "context_length_exceeded"}}, status=400)
+    with common(tiers(flash=complaint)) as (_, front):
+        response = front.ask()
+        assert content(response) == "pro"
+    assert response.headers["x-tier-router-fallback"] == "400"
+
+
+def test_what_is_too_long_for_pro_is_nobodys(common: Common) -> None:
+    complaint = says({"error": {"message": "too long", "code": "context_length_exceeded"}}, status=400)
+    with common(tiers(pro=complaint)) as (server, front):
+        assert front.ask(HARD).status_code == 400
+    assert [seen.tier for seen in server.seen] == ["pro"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"error": null}', b'{"error": {"code": 7}}', b"[" * 100_000])
+def test_odd_complaints_pass(common: Common, body: bytes) -> None:
+    with common(tiers(flash=Reply(body, status=400))) as (_, front):
+        response = front.ask()
+    assert (response.status_code, response.content) == (400, body)
+
+
+def test_an_unforeseen_error_is_told_as_openai_does_and_its_decision_logged(
+    priced: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("a secret")
+
+    with served(tiers()) as server, fronted(priced.folder, server.url, tmp_path) as front:
+        with monkeypatch.context() as patch:
+            patch.setattr("pipeline.serve.upstream.Upstream.ask", broken)
+            response = front.ask()
+        assert content(front.ask()) == "flash"
+        counted = front.http.get("/metrics").text
+        first, second = front.rows()
+    assert (response.status_code, response.headers["content-type"]) == (500, "application/json")
+    assert response.json()["error"]["type"] == "server_error"
+    assert "secret" not in response.text
+    assert (first["served"], first["status"], second["served"]) == (None, "500", "flash")
+    assert 'tier_router_requests_total{path="/v1/chat/completions",status="500"} 1.0' in counted
+    assert sum(record.exc_info is not None for record in caplog.records) == 1
 
 
 def test_a_complaint_is_better_than_no_reply_at_all(common: Common) -> None:
@@ -284,7 +343,9 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 CALLERS_HEADERS = {
     "Authorization": f"Bearer {CALLERS}", "api-key": CALLERS, "OpenAI-Organization": "org-1", "Cookie": "a=b",
     "Connection": "keep-alive, x-mine", "x-mine": "1", "x-other": "2", "x-forwarded-for": "192.0.2.1",
-    "x-tier-router-deadline": "10", "accept-encoding": "gzip", "traceparent": "00-1",
+    "x-tier-router-deadline": "10", "accept-encoding": "gzip", "traceparent": "00-1", "x-goog-api-key": CALLERS,
+    "cf-access-jwt-assertion": CALLERS, "x-auth-request-email": "a@b.c", "openai-beta": "b=1", "Idempotency-Key": "i",
+    "x-stainless-lang": "python", "openai-project": "proj-1",
 }  # fmt: skip
 
 
@@ -304,7 +365,7 @@ def test_a_tier_without_a_key_gets_the_callers(priced: Any, tmp_path: Path, keys
         front.ask(headers=CALLERS_HEADERS)
     flash, pro = (seen.headers for seen in server.seen)
     assert flash["authorization"] == f"Bearer {CALLERS}"
-    assert (flash["openai-organization"], flash["api-key"]) == ("org-1", CALLERS)
+    assert (flash["openai-organization"], flash["openai-project"]) == ("org-1", "proj-1")
     assert pro["authorization"] == f"Bearer {OTHER_KEY}"
 
 
@@ -312,9 +373,12 @@ def test_headers_of_the_connection_and_of_the_caller_stay_here(common: Common) -
     with common(tiers()) as (server, front):
         front.ask(headers=CALLERS_HEADERS)
     found = server.seen[0].headers
-    assert not {"cookie", "x-mine", "x-forwarded-for", "x-tier-router-deadline"} & set(found)
-    assert (found["x-other"], found["traceparent"], found["accept-encoding"]) == ("2", "00-1", "identity")
-    assert found["content-type"] == "application/json"
+    assert set(found) <= {
+        "accept", "accept-encoding", "authorization", "content-length", "content-type", "host", "idempotency-key",
+        "openai-beta", "openai-organization", "openai-project", "traceparent", "user-agent", "x-stainless-lang",
+    }  # fmt: skip
+    assert (found["openai-beta"], found["traceparent"], found["idempotency-key"]) == ("b=1", "00-1", "i")
+    assert (found["accept-encoding"], found["content-type"]) == ("identity", "application/json")
 
 
 def test_the_services_token_is_sent_to_no_tier(priced: Any, tmp_path: Path) -> None:
@@ -327,12 +391,12 @@ def test_the_services_token_is_sent_to_no_tier(priced: Any, tmp_path: Path) -> N
 def test_a_tier_that_repeats_its_key_does_not_tell_it(
     priced: Any, tmp_path: Path, keys: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    replies = tiers(flash=error(401, f"wrong key {KEY}"), pro=answer(OTHER_KEY))
+    replies = tiers(flash=error(422, f"wrong key {KEY}"), pro=answer(OTHER_KEY))
     with served(replies) as server, fronted(priced.folder, server.url, tmp_path, **keys) as front:
         responses = [front.ask(EASY), front.ask(HARD), front.ask("?" * 70_000, model="flash")]
         metrics = front.http.get("/metrics").text
         front.rows()
-    assert [response.status_code for response in responses] == [401, 200, 401]
+    assert [response.status_code for response in responses] == [422, 200, 422]
     written = [path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
     told = [f"{response.text}{response.headers}" for response in responses]
     for text in (*told, *written, metrics, *capfd.readouterr()):
@@ -348,6 +412,14 @@ def test_headers_of_a_reply_pass_that_tell_of_the_request(common: Common) -> Non
     assert (first.headers["x-request-id"], first.headers["x-ratelimit-remaining"]) == ("r", "3")
     assert not {"set-cookie", "server", "keep-alive"} & set(first.headers)
     assert "cookie" not in server.seen[1].headers
+
+
+def test_headers_that_cannot_be_said_are_left_out(common: Common) -> None:
+    reply = b"HTTP/1.1 200 OK\r\nx-request-id: a\x01b\xff\r\nopenai-model: m\r\nContent-Length: 2\r\n\r\n{}"
+    with common(tiers(flash=Reply(raw=reply))) as (_, front):
+        response = front.ask()
+    assert (response.status_code, response.content) == (200, b"{}")
+    assert (response.headers["openai-model"], response.headers.get("x-request-id")) == ("m", None)
 
 
 BODIES = [b"", b"not JSON", b'{"choices": 1}', b"\xff\xfe\x00", b'{"a": NaN}', b"[" * 100_000, b"\n\n{}"]
@@ -392,6 +464,9 @@ def test_metrics_count_what_came_of_requests_to_tiers(priced: Any, tmp_path: Pat
     assert 'tier_router_upstream_total{outcome="503",tier="flash"} 1.0' in text
     assert 'tier_router_upstream_total{outcome="200",tier="pro"} 1.0' in text
     assert 'tier_router_decisions_total{reason="no_gain",tier="flash"} 1.0' in text
+    assert 'tier_router_fallbacks_total{cause="503"} 1.0' in text
+    assert "tier_router_requests_in_flight 1.0" in text
+    assert "_created" not in text
 
 
 def test_the_exploration_of_the_router_is_told_and_logged(priced: Any, tmp_path: Path) -> None:

@@ -36,9 +36,11 @@ def test_pro_is_asked_where_flashs_answer_breaks_the_schema(priced: Any, tmp_pat
     ):
         response = front.ask(response_format=WANTED)
         row = front.row(response)
+        assert 'tier_router_escalations_total{cause="schema"} 1.0' in front.http.get("/metrics").text
     assert response.json()["choices"][0]["message"]["content"] == '{"n": 2}'
     assert (response.headers["x-tier-router-tier"], response.headers["x-tier-router-chosen"]) == ("pro", "flash")
-    assert response.headers["x-tier-router-escalated"] == "schema"
+    assert response.headers["x-tier-router-escalated"] == row["escalated"] == "schema"
+    assert not {"fallback", "status"} & set(row)
     assert (row["chosen"], row["served"]) == ("flash", "pro")
     assert (row["flash_output_tokens"], row["pro_output_tokens"]) == (10, 10)
     assert row["flash_latency_s"] > 0

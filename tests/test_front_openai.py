@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from pipeline.simulate import prepare
 from pipeline.simulate.child import running
 from pipeline.simulate.options import Options
 
+README = Path(__file__).parents[1] / "README.md"
 EASILY: Any = [{"role": "user", "content": EASY}]
 TOOL: Any = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
 STREAM = Reply(
@@ -67,6 +69,20 @@ def test_an_answer(client: Tiers) -> None:
     assert found.usage.total_tokens == 30
     assert seen[0].body == {"model": "made-up/flash", "messages": EASILY, "temperature": 0.5}
     assert seen[0].headers["authorization"] == "Bearer sk-caller"
+
+
+def test_the_readmes_client(
+    client: Tiers, both: tuple[Scripted, Fronted], environment: Callable[..., dict[str, str]]
+) -> None:
+    fences = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    [code] = [fence for fence in fences if "openai" in fence]
+    changed = re.sub(r"http://[^/\"]+", both[1].url, code)
+    with client(answer("It is."), answer("It is.")):
+        ended = subprocess.run(
+            [sys.executable, "-c", changed], env=environment(OPENAI_API_KEY="sk-caller"),
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert (ended.stdout, ended.stderr) == ("It is.\n", "")
 
 
 def test_the_headers_of_an_answer(client: Tiers) -> None:

@@ -22,7 +22,7 @@ from features.errors import InputError
 from pipeline.serve.bodies import Refusal
 from pipeline.serve.chat import deadline
 from pipeline.serve.spelling import elements, members, spelled
-from pipeline.serve.upstream import opened, proxy_of
+from pipeline.serve.tiers import opened, proxy_of
 from pipeline.settings import Settings
 
 USAGE = event(usage={"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}, system_fingerprint="fp")
@@ -65,16 +65,21 @@ def test_the_first_piece_comes_before_the_second_is_there(priced: Any, tmp_path:
 
 @pytest.mark.parametrize("last", [chunk(delta("whole"))[:-20], b"zz\r\n"])
 def test_a_stream_that_breaks_off_does_not_look_whole(priced: Any, tmp_path: Path, last: bytes) -> None:
+    seen = threading.Event()
+
     def steps() -> Iterator[bytes]:
         yield EVENT_STREAM + chunk(delta("first"))
+        assert seen.wait(PATIENCE)
         yield last
 
-    with raw(steps) as tier, fronted(priced.folder, tier.url, tmp_path) as front:
-        with (
-            front.http.stream("POST", CHAT, json=asking(stream=True)) as response,
-            pytest.raises(httpx.RemoteProtocolError),
-        ):
-            response.read()
+    # What is no HTTP ends the connection, but only the time-out ends aiohttp's wait for more.
+    with raw(steps) as tier, fronted(priced.folder, tier.url, tmp_path, flash={"read_timeout_s": 0.5}) as front:
+        with front.http.stream("POST", CHAT, json=asking(stream=True)) as response:
+            pieces = response.iter_bytes()
+            assert next(pieces) == delta("first")
+            seen.set()
+            with pytest.raises(httpx.RemoteProtocolError):
+                b"".join(pieces)
         row = front.row(response)
     assert row["served"] == "flash"
     assert "flash_latency_s" not in row
@@ -104,14 +109,14 @@ def test_a_caller_who_leaves_ends_the_call_to_the_tier(priced: Any, tmp_path: Pa
         body = json.dumps(asking(stream=streamed)).encode()
         with socket.create_connection(("127.0.0.1", int(front.url.rpartition(":")[2]))) as caller:
             caller.sendall(
-                b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (CHAT.encode(), len(body)) + body
+                b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % (CHAT.encode(), len(body)) + body
             )
             assert asked.wait(PATIENCE)
             if streamed:
                 assert caller.recv(100)
         assert tier.left.wait(PATIENCE)
         [row] = front.rows()
-    assert row["served"] == ("flash" if streamed else None)
+    assert (row["served"], row.get("status")) == (("flash", None) if streamed else (None, "left"))
     assert len(tier.bodies) == 1
 
 
@@ -133,9 +138,11 @@ def test_where_time_runs_out_at_both_the_front_says_so(priced: Any, tmp_path: Pa
     with served(lambda _: Reply(after=never)) as server, fronted(priced.folder, server.url, tmp_path) as front:
         response = front.ask(headers={"X-Tier-Router-Deadline": "0.4"})
         never.set()
+        row = front.row(response)
     assert response.status_code == 504
     assert response.json()["error"]["code"] == "upstream_timeout"
     assert [seen.tier for seen in server.seen] == ["flash", "pro"]
+    assert (row["served"], row["status"], row["fallback"]) == (None, "504", "time-out")
 
 
 def test_a_slow_answer_within_the_deadline_is_waited_for(priced: Any, tmp_path: Path) -> None:
@@ -173,7 +180,9 @@ OWN, CLIENT = b"x-tier-router-deadline", b"x-stainless-read-timeout"
     ("headers", "seconds"),
     [
         ([], 60.0),
-        ([(CLIENT, b"600")], 600.0),
+        ([(CLIENT, b"600")], 60.0),
+        ([(CLIENT, b"20")], 20.0),
+        ([(OWN, b"600")], 600.0),
         ([(CLIENT, b"600"), (OWN, b"2.5")], 2.5),
         ([(b"x-stainless-timeout", b"7")], 7.0),
         ([(b"x-stainless-timeout", b"7"), (CLIENT, b"8.0")], 8.0),
@@ -224,6 +233,27 @@ def test_replies_as_servers_may_send_them(priced: Any, tmp_path: Path, reply: by
 def test_replies_that_are_none(priced: Any, tmp_path: Path, reply: bytes) -> None:
     with raw(lambda: iter([reply])) as tier, fronted(priced.folder, tier.url, tmp_path) as front:
         assert front.ask().status_code == 502
+    assert len(tier.bodies) == 2
+
+
+def test_what_a_tier_says_unasked_answers_no_request(priced: Any, tmp_path: Path) -> None:
+    answered, pushed, done = threading.Event(), threading.Event(), threading.Event()
+
+    def steps() -> Iterator[bytes]:
+        yield OK + b"Content-Length: 2\r\n\r\nok"
+        assert answered.wait(PATIENCE)
+        yield OK + b"Content-Length: 7\r\n\r\nunasked"
+        pushed.set()
+        assert done.wait(PATIENCE)
+
+    with raw(steps) as tier, fronted(priced.folder, tier.url, tmp_path) as front:
+        front.ask()
+        answered.set()
+        assert pushed.wait(PATIENCE)
+        for _ in range(2):  # what came before these is read before their end
+            front.http.get("/healthz")
+        assert front.ask().content == b"ok"
+        done.set()
     assert len(tier.bodies) == 2
 
 
@@ -310,6 +340,29 @@ def test_a_proxy_that_is_none_for_http_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_half_a_configuration_is_an_error(tiers: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         opened(Settings.model_validate({"tiers": tiers}))
+
+
+TWO = {
+    "flash": {"base_url": "http://flash.example/v1", "model": "f"},
+    "pro": {"base_url": "http://pro.example/v1", "model": "p"},
+}  # fmt: skip
+
+
+def test_callers_key_for_two_hosts_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"flash\.example/v1.*pro\.example/v1.*key_env"):
+        opened(Settings.model_validate({"tiers": TWO}))
+
+
+@pytest.mark.parametrize(
+    ("flash", "serving"),
+    [({"key_env": "FLASH_KEY"}, {}), ({}, {"token_env": "T"}), ({"base_url": "http://pro.example"}, {})],
+)
+def test_callers_key_for_one_host_or_none_is_not(
+    monkeypatch: pytest.MonkeyPatch, flash: dict[str, Any], serving: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("FLASH_KEY", "sk-1")
+    tiers = TWO | {"flash": TWO["flash"] | flash}
+    assert set(opened(Settings.model_validate({"tiers": tiers, "serving": serving}))) == {"flash", "pro"}
 
 
 def test_without_addresses_there_are_no_tiers_to_forward_to() -> None:

@@ -17,8 +17,11 @@ from serving import PATIENCE_S, WORDS, answered, chat, command, connected, runni
 
 from features.errors import InputError
 from pipeline.limits import Limits
+from pipeline.listening import LOOPBACK, listen
 from pipeline.runtime.decider import Decider, Options
+from pipeline.schema import nearest
 from pipeline.serve import server
+from pipeline.serve.commands import _said
 from pipeline.settings import Serving, Settings, read
 
 TOKEN = "a-token-of-this-test"
@@ -193,6 +196,35 @@ def test_token_that_no_header_can_carry_is_refused_unshown(monkeypatch: pytest.M
     assert not value.strip() or value not in str(caught.value)
 
 
+def test_models_of_the_tiers_are_the_configured_ones() -> None:
+    assert server.options(Settings()).models == {}
+    assert server.options(Settings.model_validate({"tiers": {"pro": {"model": "p"}}})).models == {"pro": "p"}
+
+
+def test_columns_about_what_became_of_a_request_are_no_slips_of_traces() -> None:
+    assert [nearest(name) for name in ("fallback", "escalated", "status")] == [None] * 3
+
+
+HERE = ["localhost", "LocalHost:80", "127.0.0.1", "127.1.2.3:8080", "[::1]", "[::1]:8080"]
+ELSEWHERE = [
+    "example.org", "example.org:8080", "localhost.example.org", "127.0.0.1.example.org", "192.0.2.1", "[2001:db8::1]",
+    "", "user@localhost", "localhost:80:80", "localhost:port", "[::1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("host", "status"), [*((host, 200) for host in HERE), *((host, 403) for host in ELSEWHERE)])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/route"), ("GET", "/metrics")])
+def test_host_of_a_page_that_was_bound_to_this_machine_is_refused(
+    url: str, method: str, path: str, host: str, status: int
+) -> None:
+    assert httpx.request(method, f"{url}{path}", json=chat(), headers={"Host": host}).status_code == status
+
+
+def test_with_a_token_any_host_will_do(guarded: str) -> None:
+    headers = {"Host": "example.org", "Authorization": f"Bearer {TOKEN}"}
+    assert httpx.post(f"{guarded}/route", json=chat(), headers=headers).status_code == 200
+
+
 def test_limits_of_a_tier_are_the_versions_unless_the_file_states_some(tmp_path: Path) -> None:
     assert server.options(Settings()).limits == {}
     path = tmp_path / "tier-router.toml"
@@ -251,6 +283,45 @@ def test_what_cannot_be_served_is_named(
     ended = tier_router("serve", *given, "--port", 0, cwd=tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert said in ended.stderr
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 99_999])
+def test_port_that_there_is_not_is_named(port: int) -> None:
+    with pytest.raises(InputError, match="65535"):
+        listen("serve", LOOPBACK, port).close()
+
+
+def test_port_that_there_is_not_is_a_wrong_use(tier_router: Any, priced: Any) -> None:
+    ended = tier_router("serve", priced.folder, "--port", 99_999, cwd=priced.folder)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "65535" in ended.stderr
+
+
+ADDRESSED = {tier: {"base_url": "http://localhost:1", "model": f"made-up/{tier}"} for tier in ("flash", "pro")}
+
+
+@pytest.mark.parametrize(
+    ("settings", "bound", "said", "unsaid"),
+    [
+        ({}, 0.5, "", "cascade"),
+        ({"serving": {"cascade": True}}, 0.5, "cascade = true does nothing", "only JSON"),
+        ({"tiers": ADDRESSED, "serving": {"cascade": True}}, None, "only JSON Schemas are checked", "nothing"),
+        ({"tiers": ADDRESSED, "serving": {"cascade": True}}, 0.5, "flash (made-up/flash)", "cascade"),
+        ({"tiers": ADDRESSED}, 0.5, "warning: flash is made-up/flash", "cascade"),
+    ],
+)
+def test_operator_is_told_what_is_asked_and_what_does_nothing(
+    decider: Decider,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    bound: float | None,
+    said: str,
+    unsaid: str,
+) -> None:
+    monkeypatch.setitem(decider.manifest, "escalate_below", bound)
+    told = "\n".join(_said("http://here", decider, Settings.model_validate(settings)))
+    assert said in told
+    assert unsaid not in told
 
 
 def test_port_that_is_taken_is_named(decider: Decider) -> None:

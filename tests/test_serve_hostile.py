@@ -325,3 +325,21 @@ def test_held_bytes_come_back_to_nothing() -> None:
     with pytest.raises(Refusal, match="more than 10 bytes"):
         asyncio.run(bodies.read(Head(), receive))
     assert bodies._held == 0
+
+
+def test_body_that_will_be_held_several_times_counts_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.serve.bodies.MOST_HELD_BYTES", 1)
+    bodies = Bodies(10, 1.0)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"12345678"}
+
+    async def read() -> None:
+        kept = [await bodies.read(Head(), receive, copies=3) for _ in range(2)]
+        with pytest.raises(Refusal, match="too many"):
+            await bodies.read(Head(), receive, copies=3)
+        for body in kept:
+            bodies.drop(body, 3)
+
+    asyncio.run(read())
+    assert bodies._held == 0

@@ -10,19 +10,21 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from features.errors import InputError, RequestError
 from features.request import Request
 from pipeline.limits import Limits, Needs
 from pipeline.runtime.choice import Choice, capable, choose, explored
 from pipeline.runtime.decision import PRO, TIERS, Asked, Decision
-from pipeline.runtime.log import DecisionLog
 from pipeline.runtime.log_options import LogOptions
 from pipeline.runtime.opened import Opened, Scores
 from pipeline.runtime.row import row
 from pipeline.runtime.source import source
 from pipeline.runtime.watch import Watch
+
+if TYPE_CHECKING:
+    from pipeline.runtime.log import DecisionLog
 
 LOGGER = logging.getLogger("tier_router")
 LARGEST_EXPLORE = 0.5
@@ -66,7 +68,7 @@ class Decider:
     def __init__(self, watch: Watch, options: Options) -> None:
         self.options = options
         self.watch = watch
-        self.log = DecisionLog(options.log) if options.log else None
+        self.log = _log(options.log) if options.log else None
         # The system's own chance is another one in each forked process.
         self._random = random.SystemRandom() if options.seed is None else random.Random(options.seed)  # noqa: S311  # no secret
 
@@ -224,6 +226,12 @@ class Decider:
             alternative=choice.alternative,
             asked=Asked(request, opened.words) if request else None,
         )
+
+
+def _log(options: LogOptions) -> DecisionLog:
+    from pipeline.runtime.log import DecisionLog  # a third of all that this module loads
+
+    return DecisionLog(options)
 
 
 def _end(watch: Watch, log: DecisionLog | None) -> None:

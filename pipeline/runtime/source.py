@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -94,9 +93,11 @@ class Registered:
 
     def open(self, name: str) -> Opened:
         """Fetch the run's version and open it."""
+        from tempfile import TemporaryDirectory
+
         from pipeline import registry
 
-        with tempfile.TemporaryDirectory(prefix="tier-router-") as folder:
+        with TemporaryDirectory(prefix="tier-router-") as folder:
             registry.fetch(name, Path(folder))
             return Opened.open(Path(folder))
 

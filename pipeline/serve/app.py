@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
+from typing import Any
 
 from starlette.responses import Response
 
+from pipeline.listening import is_loopback
 from pipeline.serve.bodies import Bodies, Head, Left, Receive, Refusal, drain
 from pipeline.serve.connections import OWN, WHOLE
+from pipeline.serve.front import Front
 from pipeline.serve.measures import CONTENT_TYPE
 from pipeline.serve.service import Service
 
@@ -19,37 +23,15 @@ JSON = b"application/json"
 CHAT, MODELS = "/v1/chat/completions", "/v1/models"
 PATHS = ("/route", "/healthz", "/metrics", CHAT, MODELS)
 LEFT = 499  # as other servers count those whose caller did not wait
+FAILED = Refusal(500, "internal_error", "the service failed: its log says how; try again, or ask a tier itself")
+# In which a chat request is held: as it came, as text, its values, how they are spelled, what a tier is sent, and that
+# once more for the other tier.
+COPIES = 6
+HOST = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::\d*)?")
 
-Headers = Sequence[tuple[bytes, bytes]]
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Way = Callable[[Head, Scope, Receive, Send], Awaitable[int]]
-
-
-class Forwarding(Protocol):
-    """The front: what becomes of requests that are to be answered, not only decided on."""
-
-    async def complete(
-        self, body: bytes, headers: Headers, *, realtime: bool, gone: Callable[[], Awaitable[None]]
-    ) -> Response:
-        """Answer a chat-completions request.
-
-        Args:
-            body: as it came.
-            headers: as they came, names in lower case.
-            realtime: the first token must come soon.
-            gone: returns when the caller has left.
-
-        Raises:
-            Refusal: it cannot be served.
-            Left: the caller left.
-        """
-
-    async def models(self) -> Response:
-        """The models there are."""
-
-    async def close(self) -> None:
-        """End its connections."""
 
 
 class Application:
@@ -58,11 +40,11 @@ class Application:
     Args:
         service: what decides.
         bodies: reads them.
-        token: that callers have to send; None: none is asked for, and requests from web pages are refused.
+        token: that callers have to send; None: none is asked for, and what a web page may have sent is refused.
         front: what forwards; None: nothing does.
     """
 
-    def __init__(self, service: Service, bodies: Bodies, token: str | None, front: Forwarding | None = None) -> None:
+    def __init__(self, service: Service, bodies: Bodies, token: str | None, front: Front | None = None) -> None:
         self.service, self.bodies, self.front = service, bodies, front
         self._token = None if token is None else token.encode()
         self._ways: dict[str, tuple[str, Way]] = {
@@ -76,16 +58,26 @@ class Application:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
-        started, status = time.perf_counter(), LEFT
+        measures, started, status, begun = self.service.measures, time.perf_counter(), FAILED.status, False
+
+        async def watched(message: MutableMapping[str, Any]) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        measures.in_flight.inc()
         try:
-            status = await self._serve(scope, receive, send)
+            status = await self._serve(scope, receive, watched)
         except Refusal as refusal:
             status = refusal.status
-            await _refuse(refusal, receive, send)
+            await _refuse(refusal, receive, watched)
         except Left:
-            return
+            status = LEFT
         finally:
-            self.service.measures.answered(scope["path"], status, time.perf_counter() - started)
+            measures.in_flight.dec()
+            measures.answered(scope["path"], status, time.perf_counter() - started)
+            if status == FAILED.status and not begun:  # the server logs the error, and ends the connection
+                await _answer(send, FAILED.body, status=status, closes=True)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -124,7 +116,7 @@ class Application:
     async def _health(self, head: Head, _: Scope, __: Receive, send: Send) -> int:
         decider = self.service.decider
         refused = decider.refused
-        if refused and not self._knows(head):
+        if refused and not (self._knows(head) and self._is_no_page(head)):
             refused = "the log says why"  # the reason names folders
         found = {"status": "ok", "version": decider.version, "created_at": decider.manifest["created_at"]}
         return await _answer(send, json.dumps(found | {"swaps": decider.swaps, "refused": refused}).encode())
@@ -137,7 +129,7 @@ class Application:
         assert self.front is not None
         self._admit(head)
         realtime = head.is_realtime
-        body = await self.bodies.read(head, receive, there=WHOLE in scope["extensions"])
+        body = await self.bodies.read(head, receive, there=WHOLE in scope["extensions"], copies=COPIES)
 
         async def gone() -> None:
             while (await receive())["type"] != "http.disconnect":
@@ -146,7 +138,7 @@ class Application:
         try:
             response = await self.front.complete(body, scope["headers"], realtime=realtime, gone=gone)
         finally:
-            self.bodies.drop(body)
+            self.bodies.drop(body, COPIES)
         await _pass_on(response, scope, receive, send)
         return response.status_code
 
@@ -168,11 +160,16 @@ class Application:
                 401, "invalid_api_key", "the service's token is missing or wrong: send 'Authorization: Bearer TOKEN'",
                 closes=True,
             )  # fmt: skip
-        if self._token is None and head.origin is not None:
+        if not self._is_no_page(head):
             raise Refusal(
-                403, "origin_not_allowed", "web pages may not ask a service without a token: set serving.token_env",
+                403, "origin_not_allowed", "web pages may not ask a service without a token: ask for localhost "
+                "and send no Origin, or set serving.token_env",
                 closes=True,
             )  # fmt: skip
+
+    def _is_no_page(self, head: Head) -> bool:
+        """Whether no web page can have sent this: each names its origin, or the host that it came from itself."""
+        return self._token is not None or (head.origin is None and (head.host is None or _is_here(head.host)))
 
     def _knows(self, head: Head) -> bool:
         if self._token is None:
@@ -181,11 +178,20 @@ class Application:
         return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token)
 
 
-async def _answer(send: Send, body: bytes, kind: bytes = JSON) -> int:
+@lru_cache(maxsize=64)  # callers choose what they send
+def _is_here(host: bytes) -> bool:
+    """Whether a Host header names this machine, with or without a port."""
+    named = HOST.fullmatch(host.decode("latin-1"))
+    return named is not None and is_loopback(named[1] or named[2])
+
+
+async def _answer(send: Send, body: bytes, kind: bytes = JSON, status: int = 200, *, closes: bool = False) -> int:
     headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if closes:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-    return 200
+    return status
 
 
 async def _pass_on(response: Response, scope: Scope, receive: Receive, send: Send) -> None:

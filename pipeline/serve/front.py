@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from prometheus_client import Counter
 from starlette.responses import Response
 
 from pipeline.runtime.decision import FLASH, PRO
@@ -20,15 +20,17 @@ from pipeline.serve.course import Course
 from pipeline.serve.escalation import bound, doubt, wanted_schema
 from pipeline.serve.headers import Headers
 from pipeline.serve.passing import Passing, unless_left
-from pipeline.serve.service import AT_ONCE_BYTES, Service
+from pipeline.serve.service import Service
 from pipeline.serve.upstream import TIME_OUT, Upstream, UpstreamError
 from pipeline.settings import Serving
 
+LOGGER = logging.getLogger("tier_router")
 AUTO = "auto"
 # The tier that is asked first may use so much of the time, where there is another one to fall back on.
 FIRST_SHARE = 0.5
-
-Result = TypeVar("Result")
+# In the place of a status of HTTP, in the log.
+GONE, UNFORESEEN = "left", "500"
+QUIET_S = 60.0  # between two complaints to the operator about the same
 
 
 class Front:
@@ -42,10 +44,7 @@ class Front:
 
     def __init__(self, service: Service, serving: Serving, upstreams: Mapping[str, Upstream]) -> None:
         self.service, self.serving, self.upstreams = service, serving, upstreams
-        self._asked = Counter(
-            "tier_router_upstream", "Requests to the tiers, by what came of them.", ("tier", "outcome"),
-            registry=service.measures.registry,
-        )  # fmt: skip
+        self._complained: dict[tuple[str, str], float] = {}  # when, by tier and cause
 
     async def complete(
         self, body: bytes, headers: Headers, *, realtime: bool, gone: Callable[[], Awaitable[None]]
@@ -63,16 +62,20 @@ class Front:
             Left: the caller left before there was an answer.
         """
         until = time.monotonic() + deadline(headers, self.serving.deadline_s)
-        chat = await _apart(len(body), partial(Chat.read, body))
+        chat = await self.service.elsewhere(len(body), partial(Chat.read, body))
         course = Course(chat, headers, until, self._named(chat.model))
         if chat.model == AUTO:
             await self._decide(course, len(body), realtime=realtime)
+        attempt, status = None, UNFORESEEN
         try:
             async with unless_left(gone()):
                 attempt = await self._answered(course)
         except Left:
-            self._record(course, None, {})
+            status = GONE
             raise
+        finally:
+            if attempt is None:
+                self._record(course, "", {"status": status})
         return self._response(course, attempt)
 
     async def models(self) -> Response:
@@ -126,7 +129,7 @@ class Front:
     async def _escalated(self, course: Course, first: Attempt) -> Attempt:
         """Pro's answer where flash's is in doubt, unless pro gives none."""
         if first.reply is not None:
-            await _apart(len(first.reply.received), first.read)
+            await self.service.elsewhere(len(first.reply.received), first.read)
         if first.answer is None:
             return first
         schema = wanted_schema(course.chat.value("response_format"))
@@ -147,13 +150,16 @@ class Front:
         logprobs = tier == FLASH and course.below is not None and not chat.asks_logprobs
         reply, size = None, sum(len(member.text) for member in chat.said.values())
         try:
-            body = await _apart(size, partial(chat.body_for, upstream.endpoint, logprobs=logprobs))
+            make = partial(chat.body_for, upstream.endpoint, logprobs=logprobs)
+            body = await self.service.elsewhere(size, make)
             reply = await upstream.ask(body, course.headers, most_s, streamed=chat.streamed)
-            cause = outcome = str(reply.status)
+            cause = str(reply.status)
         except UpstreamError as error:
-            cause = outcome = str(error)
-        self._asked.labels(tier, outcome).inc()
-        attempt = Attempt(tier, upstream.endpoint, reply, cause, time.monotonic() - began)
+            cause = str(error)
+        self.service.measures.upstream.labels(tier, cause).inc()
+        attempt = Attempt(tier, upstream.endpoint, reply, cause, time.monotonic() - began, upstream.own_key)
+        if attempt.refused:
+            self._complain(attempt)
         if logprobs and attempt.good:
             attempt.read()
             attempt.drop_logprobs()
@@ -163,26 +169,46 @@ class Front:
         headers = course.told(attempt, self.service.decider.version)
         reply = attempt.reply
         if reply is None:
-            self._record(course, None, {})
-            return _no_answer(attempt, headers)
+            response = _no_answer(attempt, headers)
+            self._record(course, "", {"status": str(response.status_code)})
+            return response
         began = time.monotonic() - attempt.seconds
         complete = reply.complete
 
         async def done(ended: bool, tail: bytes) -> None:
+            told: dict[str, Any] = {} if reply.good else {"status": attempt.cause}
             seconds = attempt.seconds if complete else time.monotonic() - began
-            told = await _apart(len(reply.received), partial(attempt.told, tail, seconds)) if ended else {}
-            self._record(course, attempt, told)
+            try:
+                if ended:
+                    told |= await self.service.elsewhere(len(reply.received), partial(attempt.told, tail, seconds))
+            finally:
+                self._record(course, attempt.tier if reply.good else "", told)
 
         return Passing(reply, headers, attempt.endpoint.call_timeout_s, done)
 
-    def _record(self, course: Course, attempt: Attempt | None, outcome: Mapping[str, Any]) -> None:
-        """Log a decision, and the answer; where no tier gave one, `served` is null."""
+    def _record(self, course: Course, served: str, told: Mapping[str, Any]) -> None:
+        """Log and count what became of a decision; `served` is "" where no tier gave an answer."""
         if course.decision is None:
             return
-        if attempt is None or not attempt.good:
-            self.service.decider.record(course.decision, outcome={"served": None})
-        else:
-            self.service.decider.record(course.decision, attempt.tier, course.kept | dict(outcome))
+        measures, why = self.service.measures, {}
+        if course.fell_back:
+            why["fallback"] = course.fell_back
+            measures.fallbacks.labels(course.fell_back).inc()
+        if course.escalated:
+            why["escalated"] = course.escalated
+            measures.escalations.labels(course.escalated).inc()
+        self.service.decider.record(course.decision, served, {**course.kept, **told, **why})
+
+    def _complain(self, attempt: Attempt) -> None:
+        """Tell the operator, now and then, that a tier does not want the service."""
+        now, about = time.monotonic(), (attempt.tier, attempt.cause)
+        if now - self._complained.get(about, -QUIET_S) < QUIET_S:
+            return
+        self._complained[about] = now
+        LOGGER.error(
+            "tier-router: %s answers %s to the service's own key: see to its key_env, model, base_url and balance",
+            *about,
+        )
 
 
 def _no_answer(attempt: Attempt, headers: Headers) -> Response:
@@ -191,8 +217,3 @@ def _no_answer(attempt: Attempt, headers: Headers) -> Response:
     response = Response(Refusal(status, code, said).body, status, media_type="application/json")
     response.raw_headers += headers
     return response
-
-
-async def _apart(size: int, work: Callable[[], Result]) -> Result:
-    """Do the work here or, for a large request, in a thread."""
-    return work() if size <= AT_ONCE_BYTES else await asyncio.to_thread(work)

@@ -57,7 +57,7 @@ class Measures:
             registry=self.registry,
         )  # fmt: skip
         self.fallbacks = Counter(
-            "tier_router_fallbacks", "Requests for which a tier gave no answer, and the other one was asked or stood in, by cause.",
+            "tier_router_fallbacks", "Requests that one tier failed and another was to answer, by cause.",
             ("cause",), registry=self.registry,
         )  # fmt: skip
         self.escalations = Counter(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import ipaddress
 import os
 import resource
 import sys
@@ -13,10 +12,11 @@ from functools import partial
 from pathlib import Path
 
 import uvicorn
+from prometheus_client import disable_created_metrics
 
 from features.errors import InputError
 from pipeline.limits import Limits
-from pipeline.listening import Announcing, listen, quiet_signals
+from pipeline.listening import LOOPBACK, Announcing, is_loopback, listen, quiet_signals
 from pipeline.runtime.decider import Decider, Options
 from pipeline.runtime.decision import TIERS
 from pipeline.runtime.log_options import LogOptions
@@ -26,7 +26,7 @@ from pipeline.serve.connections import IDLE_S, Connection
 from pipeline.serve.front import Front
 from pipeline.serve.measures import Measures
 from pipeline.serve.service import Service
-from pipeline.serve.upstream import opened
+from pipeline.serve.tiers import opened
 from pipeline.settings import Serving, Settings
 
 GOODBYE_S = 10
@@ -36,16 +36,25 @@ LOOP = "auto"  # uvloop where it is installed
 
 
 def options(settings: Settings) -> Options:
-    """What the file says of deciding; a tier's limits are those of the version, unless it says any."""
+    """What the file says of deciding; a tier's limits and its model are those of the version, unless it says any."""
     serving, tiers = settings.serving, settings.tiers
     found = {tier: getattr(tiers, tier) for tier in TIERS}
     limits = {
         tier: Limits.of(each.limits.model_dump()) for tier, each in found.items() if "limits" in each.model_fields_set
     }
-    log = LogOptions(Path(serving.log), serving.log_form, serving.log_text) if serving.log else None
+    log = None
+    if serving.log:
+        log = LogOptions(
+            Path(serving.log),
+            serving.log_form,
+            serving.log_text,
+            rotate_seconds=serving.log_rotate_s,
+            keep=serving.log_keep,
+        )
     return Options(
         explore=serving.explore,
         limits=limits,
+        models={tier: each.model for tier, each in found.items() if each.model is not None},
         realtime_first_token_s=serving.realtime_first_token_s,
         poll_s=serving.poll_s,
         log=log,
@@ -60,10 +69,10 @@ def token(serving: Serving, host: str) -> str | None:
     """
     name = serving.token_env
     if name is None:
-        if not _is_loopback(host):
+        if not is_loopback(host):
             raise InputError(
                 f"--host {host}: others could ask without a token: name the environment variable that holds one in "
-                "serving.token_env of the --config file, or listen on 127.0.0.1"
+                f"serving.token_env of the --config file, or listen on {LOOPBACK}"
             )
         return None
     found = os.environ.get(name, "").strip()
@@ -80,6 +89,8 @@ def application(decider: Decider, settings: Settings, token: str | None) -> Appl
     Raises:
         InputError: the address, the model or the key of a tier is missing.
     """
+    # They are a line more for each figure, of when its counting began; this holds for the whole process.
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client's
     serving, service = settings.serving, Service(decider, Measures(decider, PATHS))
     upstreams = opened(settings)
     front = Front(service, serving, upstreams) if upstreams else None
@@ -130,13 +141,6 @@ def _allow_files() -> None:
     wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _url(address: tuple[str, int]) -> str:

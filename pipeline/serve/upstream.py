@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from contextlib import ExitStack
 from io import BytesIO
 from ssl import SSLContext
-from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import Any, TypeVar
 
-from features.errors import InputError, TierRouterError
-from pipeline.collect.client import SHORTEST_SECRET, certificates_of_this_machine, hidden
-from pipeline.endpoint import Endpoint, key_of
-from pipeline.schema import TIERS
+import aiohttp
+from aiohttp.connector import Connection
+
+from features.errors import TierRouterError
+from pipeline.collect.client import SHORTEST_SECRET, hidden
+from pipeline.endpoint import Endpoint
 from pipeline.serve.headers import Headers, from_tier, to_tier
-from pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    import aiohttp
 
 # An answer of more is passed on as it comes, and not read.
 LARGEST_READ_BYTES = 16_000_000
@@ -179,11 +175,9 @@ class Upstream:
 
     def _opened(self) -> aiohttp.ClientSession:
         """The connections, which belong to the loop that runs."""
-        import aiohttp
-
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS, ssl=self._certificates),
+                connector=Connections(limit=0, keepalive_timeout=IDLE_SECONDS, ssl=self._certificates),
                 timeout=aiohttp.ClientTimeout(connect=self.endpoint.connect_timeout_s),
                 cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
                 # Not its trust_env, which reads the environment at each call, and passwords from ~/.netrc.
@@ -192,14 +186,28 @@ class Upstream:
         return self._session
 
 
+class Connections(aiohttp.TCPConnector):
+    """Connections to a tier, but for those on which it spoke unasked: aiohttp takes that for the next reply."""
+
+    async def connect(self, *args: Any, **more: Any) -> Connection:
+        """A connection that was waiting, or a new one.
+
+        Raises:
+            ServerDisconnectedError: it is of no use.
+        """
+        found = await super().connect(*args, **more)
+        if found.protocol is None or found.protocol.should_close:
+            found.close()
+            raise aiohttp.ServerDisconnectedError
+        return found
+
+
 async def _heard(news: Awaitable[Heard], most_s: float, otherwise: str) -> Heard:
     """What a tier says within so many seconds.
 
     Raises:
         UpstreamError: nothing; in these words, where none are fitter.
     """
-    import aiohttp
-
     try:
         # Not by aiohttp's sock_read, which ends with the connection where what comes is no HTTP; its reader waits on.
         async with asyncio.timeout(most_s):
@@ -210,67 +218,3 @@ async def _heard(news: Awaitable[Heard], most_s: float, otherwise: str) -> Heard
         raise UpstreamError(TIME_OUT) from None
     except (aiohttp.ClientError, RuntimeError):  # the latter where the connection was gone before the wait
         raise UpstreamError(otherwise) from None
-
-
-def opened(settings: Settings) -> dict[str, Upstream]:
-    """The tiers to forward to, by name; {} where no address is configured.
-
-    Raises:
-        InputError: an address or a model of a tier is missing, a key is not there, a proxy cannot be used, a caller's
-            key would go to two hosts.
-    """
-    tiers: dict[str, Endpoint] = {tier: getattr(settings.tiers, tier) for tier in TIERS}
-    if not any(endpoint.base_url for endpoint in tiers.values()):
-        return {}
-    for tier, endpoint in tiers.items():
-        for field in ("base_url", "model"):
-            if getattr(endpoint, field) is None:
-                raise InputError(
-                    f"tiers.{tier}.{field} is missing: /v1/chat/completions forwards to both tiers or to none; add it "
-                    f"to [tiers.{tier}] of the --config file"
-                )
-    certificates = certificates_of_this_machine()
-    # With a token of the service, that is what callers show where their key would stand: it is nothing to the tiers.
-    callers_key = settings.serving.token_env is None
-    if callers_key:
-        _no_key_for_two(tiers)
-    found = {}
-    for tier, endpoint in tiers.items():
-        key, proxy = key_of(endpoint, f"tiers.{tier}"), proxy_of(endpoint.url)
-        found[tier] = Upstream(endpoint, proxy, key, certificates, callers_key=callers_key)
-    return found
-
-
-def _no_key_for_two(tiers: Mapping[str, Endpoint]) -> None:
-    """See that a caller's key, which is one provider's, is sent to no other one.
-
-    Raises:
-        InputError: both tiers would get it, and their hosts differ.
-    """
-    asked = {tier: endpoint.url for tier, endpoint in tiers.items() if endpoint.key_env is None}
-    if len({urlsplit(url).hostname for url in asked.values()}) < 2:
-        return
-    said = " and ".join(f"tiers.{tier}.base_url = {tiers[tier].base_url!r}" for tier in asked)
-    raise InputError(
-        f"{said}: both hosts would get the caller's key: give one of the tiers a key_env, or set serving.token_env "
-        "where neither takes a key"
-    )
-
-
-def proxy_of(url: str) -> str | None:
-    """The proxy that the environment names for an address; None: there is none.
-
-    Raises:
-        InputError: HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names what is no HTTP proxy.
-    """
-    parts = urlsplit(url)
-    proxies = getproxies()
-    named = proxies.get(parts.scheme) or proxies.get("all")
-    if not named or proxy_bypass(parts.netloc):
-        return None
-    proxy = named if "://" in named else f"http://{named}"
-    if not proxy.startswith(("http://", "https://")) or not urlsplit(proxy).hostname:
-        raise InputError(
-            "the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: expected one such as http://proxy:3128"
-        )
-    return proxy

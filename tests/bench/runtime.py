@@ -15,6 +15,8 @@ import numpy as np
 
 from features.graph import REQUEST_INPUTS
 from features.request import Request
+from pipeline.destination import point
+from pipeline.pointer import Pointer
 from pipeline.runtime.decider import Decider, Options
 from pipeline.runtime.decision import Decision
 from pipeline.runtime.log_options import LogOptions
@@ -130,15 +132,15 @@ def _swaps(versions: tuple[Path, Path], dest: Path, data: Data) -> list[Line]:
     options = Options(explore=0.0, poll_s=1e-4)
     deciders = [Decider.open(version, options) for version in versions]
     expected = {each.version: [said(each.decide(request)) for request in requests] for each in deciders}
-    for version in versions:
-        ship(version, dest)
+    names = [ship(version, dest).name for version in versions]
+    pointers = [Pointer(name, (), "") for name in names]
     with Decider.open(dest, options) as decider:
         load = Load(decider, expected, requests)
         quiet = _alone(load)
         thread = threading.Thread(target=load.run)
         thread.start()
         for swap in range(SWAPS):
-            _point(dest, versions[swap % 2])
+            point(dest, pointers[swap % 2])
             while decider.swaps <= swap:
                 time.sleep(1e-4)
             if swap % 1000 == 0:
@@ -163,8 +165,3 @@ def _alone(load: Load) -> float:
     p99 = float(np.quantile(load.seconds, 0.99))
     load.seconds.clear()
     return p99
-
-
-def _point(dest: Path, version: Path) -> None:
-    """Ship again what is there: verified, and the pointer swapped."""
-    ship(version, dest)
