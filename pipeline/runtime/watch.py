@@ -15,6 +15,7 @@ from pipeline.runtime.source import Source
 LOGGER = logging.getLogger("tier_router")
 # A version that was refused may have been in the middle of its copying.
 PATIENCE_S = 30.0
+LONGEST_LOOK_S = 5.0
 
 
 class Watch:
@@ -61,8 +62,10 @@ class Watch:
             self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Look no more, and wait for a look that is under way: onnxruntime aborts a process that ends in the middle."""
         self._stopped.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(LONGEST_LOOK_S)
 
     def look(self) -> None:
         """Change over, if the source names another version; one that cannot be used is refused, and the old one stays.
