@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
-from scripted import PATIENCE_SECONDS, _certificates
+from scripted import PATIENCE_SECONDS, _certificates, in_a_thread
 
 from pipeline.listening import LOOPBACK, listen
 from pipeline.runtime.decider import Decider
@@ -199,14 +199,8 @@ def raw(steps: Callable[[], Iterator[bytes]], secure: ssl.SSLContext | None = No
     if secure:
         host.socket = secure.wrap_socket(host.socket, server_side=True)
         found.url = f"https://localhost:{host.server_port}"
-    thread = threading.Thread(target=host.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with in_a_thread(host):
         yield found
-    finally:
-        host.shutdown()
-        host.server_close()
-        thread.join()
 
 
 def _relay(source: socket.socket, target: socket.socket) -> None:

@@ -126,10 +126,17 @@ def served(script: Script) -> Iterator[Scripted]:
 
     server = Server(("127.0.0.1", 0), Handler)
     found = Scripted(f"http://127.0.0.1:{server.server_port}", script)
+    with in_a_thread(server):
+        yield found
+
+
+@contextmanager
+def in_a_thread(server: ThreadingHTTPServer) -> Iterator[None]:
+    """Serve while the block runs."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield found
+        yield
     finally:
         server.shutdown()
         server.server_close()
