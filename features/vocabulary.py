@@ -68,7 +68,7 @@ class Vocabulary:
     Attributes:
         words: V words, in the order of the lexicon they were counted with.
         weights: int32[V, T], shifts of the tiers' log-odds in units of 2**-12.
-        seen: int64[V, T], prompts with the word whose outcome was observed (n_w).
+        seen: float64[V, T], prompts with the word whose outcome was observed, as often as each counts (n_w).
         correct: float64[V, T], those of them that the tier answered correctly (k_w).
         base: float64[T], base rates (b).
         strength: m.
@@ -76,7 +76,7 @@ class Vocabulary:
 
     words: tuple[str, ...]
     weights: NDArray[np.int32]
-    seen: NDArray[np.int64]
+    seen: NDArray[np.float64]
     correct: NDArray[np.float64]
     base: NDArray[np.float64]
     strength: float
@@ -117,13 +117,18 @@ class Counts:
         outcomes: float64[N, T], 1 correct, 0 wrong, NaN not observed.
         groups: [N], prompts of one group are left out together and count once against the rare-word limit.
         lexicon: the words that `bags` numbers.
+        weights: float64[N, T], > 0, how often each outcome counts; once where not given. The rare-word limit counts
+            prompts all the same.
     """
 
-    def __init__(self, bags: Bags, outcomes: Outcomes, groups: NDArray[np.generic], lexicon: Mapping[str, int]) -> None:
-        self.bags, self.lexicon = bags, lexicon
+    def __init__(
+        self, bags: Bags, outcomes: Outcomes, groups: NDArray[np.generic], lexicon: Mapping[str, int],
+        weights: Outcomes | None = None,
+    ) -> None:  # fmt: skip
+        self.bags, self.lexicon, self.weighted = bags, lexicon, weights is not None
         self.observed = ~np.isnan(outcomes)
-        self.correct = np.where(self.observed, outcomes, 0.0)
-        self.own = np.where(self.observed, self.correct, 2).astype(np.int8)
+        self.counted = np.where(self.observed, 1.0 if weights is None else weights, 0.0)
+        self.correct = self.counted * np.where(self.observed, outcomes, 0.0)
         self.groups = np.unique(groups, return_inverse=True)[1]
         self.named = np.ones(len(lexicon), np.bool_)
         self.named[[lexicon[mark] for mark in PLACEHOLDERS.values() if mark in lexicon]] = False
@@ -136,8 +141,8 @@ class Counts:
         self.seen, self.right = np.zeros(size), np.zeros(size)
         for rows, bags in self.bags.slices():
             for tier in range(size[1]):
-                for total, per_row in (self.seen, self.observed), (self.right, self.correct):
-                    per_pair = np.repeat(per_row[rows, tier].astype(float), bags.sizes)
+                for total, per_row in (self.seen, self.counted), (self.right, self.correct):
+                    per_pair = np.repeat(per_row[rows, tier], bags.sizes)
                     total[:, tier] += np.bincount(bags.ids, per_pair, size[0])
 
     def _find_shared(self) -> None:
@@ -146,22 +151,22 @@ class Counts:
         self.shared_pairs, self.shared_rows = shared_pairs(self.bags, self.groups)
         rows = self.shared_rows
         _, places = np.unique(self.groups[rows] * width + self.bags.ids[self.shared_pairs], return_inverse=True)
-        self.shared_seen = np.stack([np.bincount(places, self.observed[rows, t])[places] for t in tiers], 1)
+        self.shared_seen = np.stack([np.bincount(places, self.counted[rows, t])[places] for t in tiers], 1)
         self.shared_right = np.stack([np.bincount(places, self.correct[rows, t])[places] for t in tiers], 1)
         by_group = [
-            np.stack([np.bincount(self.groups, c[:, t]) for t in tiers], 1) for c in (self.observed, self.correct)
+            np.stack([np.bincount(self.groups, c[:, t]) for t in tiers], 1) for c in (self.counted, self.correct)
         ]
         self.left_seen, self.left_right = (total.sum(0) - total[self.groups] for total in by_group)
 
     def vocabulary(self, strength: float) -> Vocabulary:
         """The words that stand in at least `MINIMUM_GROUPS` groups, with their weights at strength `m` > 0."""
         kept = np.flatnonzero((self.word_groups >= MINIMUM_GROUPS) & self.named)
-        base = rates(self.correct.sum(0), self.observed.sum(0).astype(float))
+        base = rates(self.correct.sum(0), self.counted.sum(0))
         words = np.array(list(self.lexicon), dtype=object)[kept]
         return Vocabulary(
             words=tuple(words),
             weights=shifts(self.seen[kept], self.right[kept], base, strength),
-            seen=self.seen[kept].astype(np.int64),
+            seen=self.seen[kept],
             correct=self.right[kept],
             base=base,
             strength=strength,
@@ -172,35 +177,51 @@ class Counts:
 
         Exact: `n_w`, `k_w`, `b` and the limit on rare words are those of a fit without the group.
         """
-        alone, shared = self._without_one(strength), self._without_group(strength)
+        shared = self._without_group(strength)
+        table = None if self.weighted else self._table(strength)
         known = (self.word_groups > MINIMUM_GROUPS) & self.named
         parts = []
         for rows, bags in self.bags.slices():
-            own = np.repeat(self.own[rows], bags.sizes, axis=0)
-            weights = np.stack([alone[t, own[:, t], bags.ids] for t in range(own.shape[1])], 1)
+            weights = self._without_one(rows, bags, strength) if table is None else self._looked_up(table, rows, bags)
             first, last = self.bags.starts[[rows.start, rows.stop]]
             here = slice(*np.searchsorted(self.shared_pairs, [first, last]))
             weights[self.shared_pairs[here] - first] = shared[here]
             parts.append(VocabularySums.of_pairs(bags, known[bags.ids], weights))
         return VocabularySums.concatenate(parts)
 
-    def _without_one(self, strength: float) -> NDArray[np.int32]:
-        """Weights int32[T, 3, W] without one prompt that has the word: a wrong one, a right one, one not observed."""
+    def _without_one(self, rows: slice, bags: Bags, strength: float) -> NDArray[np.int32]:
+        """Weights int32[P, T] of the pairs of some prompts, without the prompt itself."""
+        counted, correct = self.counted[rows], self.correct[rows]
+        base = rates(self.correct.sum(0) - correct, self.counted.sum(0) - counted)
+        own = np.repeat(np.arange(len(counted)), bags.sizes)
+        seen, right = self.seen[bags.ids] - counted[own], self.right[bags.ids] - correct[own]
+        return shifts(seen, np.clip(right, 0, seen), base[own], strength)
+
+    def _table(self, strength: float) -> NDArray[np.int32]:
+        """`_without_one` where all count once, int32[T, 3, W]: without a wrong, a right, a not observed prompt."""
         seen, right = np.array([1.0, 1.0, 0.0])[:, None], np.array([0.0, 1.0, 0.0])[:, None]
         table = []
         for t in range(self.observed.shape[1]):
-            total_seen, total_right = self.observed[:, t].sum(), self.correct[:, t].sum()
+            total_seen, total_right = self.counted[:, t].sum(), self.correct[:, t].sum()
             base = rates(total_right - right, total_seen - seen)
             left_seen, left_right = self.seen[:, t] - seen, self.right[:, t] - right
             possible = (left_right >= 0) & (left_right <= left_seen)
             table.append(shifts(np.where(possible, left_seen, 0), np.where(possible, left_right, 0), base, strength))
         return np.stack(table)
 
+    def _looked_up(self, table: NDArray[np.int32], rows: slice, bags: Bags) -> NDArray[np.int32]:
+        kind = np.where(self.observed[rows], self.correct[rows], 2).astype(np.int8)
+        own = np.repeat(kind, bags.sizes, axis=0)
+        return np.stack([table[t, own[:, t], bags.ids] for t in range(own.shape[1])], 1)
+
     def _without_group(self, strength: float) -> NDArray[np.int32]:
         """Weights int32[S, T] of the pairs of prompts that share their group, without the whole group."""
         ids, rows = self.bags.ids[self.shared_pairs], self.shared_rows
         base = rates(self.left_right[rows], self.left_seen[rows])
-        return shifts(self.seen[ids] - self.shared_seen, self.right[ids] - self.shared_right, base, strength)
+        seen, right = self.seen[ids] - self.shared_seen, self.right[ids] - self.shared_right
+        if self.weighted:  # sums of fractions may miss 0 by a rounding
+            right = np.clip(right, 0, seen)
+        return shifts(seen, right, base, strength)
 
 
 def shared_pairs(bags: Bags, groups: Ints) -> tuple[Ints, Ints]:

@@ -49,8 +49,8 @@ def strongest(vocabulary: Vocabulary, tier: int, sign: int) -> list[WordEffect]:
         WordEffect(
             vocabulary.words[at],
             float(vocabulary.weights[at, tier] / WEIGHT_SCALE),
-            int(vocabulary.seen[at, tier]),
-            float(vocabulary.correct[at, tier] / max(vocabulary.seen[at, tier], 1)),
+            round(vocabulary.seen[at, tier]),
+            float(vocabulary.correct[at, tier] / (vocabulary.seen[at, tier] or 1)),
         )
         for at in order
     ]

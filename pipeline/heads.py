@@ -66,16 +66,18 @@ def fit(features: Features, outcomes: Reals, regularisation: float, weights: Rea
         features: float32[N, F].
         outcomes: float64[N, T], 1 correct, 0 wrong, NaN not observed; a tier never observed gets the probability 0.5.
         regularisation: C of scikit-learn, > 0; larger means weaker.
-        weights: float64[N], how often each row counts; once where not given.
+        weights: float64[N] or float64[N, T], how often each row counts, or each outcome; once where not given.
     """
     from sklearn.preprocessing import StandardScaler
 
     weights = np.ones(len(features)) if weights is None else weights
+    each = np.broadcast_to(weights.T, outcomes.T.shape)
     low, high = features.min(0), features.max(0)
     from_low = features.astype(float) - low
-    scaler = StandardScaler().fit(from_low, sample_weight=weights)
+    scaler = StandardScaler().fit(from_low, sample_weight=each.mean(0))
     scaled = scaler.transform(from_low)
-    return Heads(low, high, scaler, tuple(_head(scaled, column, regularisation, weights) for column in outcomes.T))
+    models = (_head(scaled, column, regularisation, own) for column, own in zip(outcomes.T, each, strict=True))
+    return Heads(low, high, scaler, tuple(models))
 
 
 def _head(

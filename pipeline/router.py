@@ -11,6 +11,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
+from features.bags import Ints
 from features.errors import LearningError
 from features.measure import measure
 from features.vocabulary import Counts, Vocabulary
@@ -78,17 +79,30 @@ class Router:
         return np.asarray(pro - flash)
 
 
-def counts(traces: Traces) -> Counts:
-    """The sums of the traces' words."""
-    return Counts(traces.bags, traces.outcomes, pd.factorize(traces.group)[0], traces.encoder.lexicon)
+def counts(traces: Traces, weights: Reals | None = None) -> Counts:
+    """The sums of the traces' words; `weights` as in `fit`."""
+    return Counts(traces.bags, traces.outcomes, pd.factorize(traces.group)[0], traces.encoder.lexicon, weights)
 
 
-def fit(traces: Traces, smoothing: Smoothing) -> tuple[Router, LeftOut]:
-    """Fit on all of the traces; returns the router and the leave-one-out features its heads were fitted on."""
-    words = counts(traces)
+def fit(traces: Traces, smoothing: Smoothing, weights: Reals | None = None) -> tuple[Router, LeftOut]:
+    """Fit on all of the traces; returns the router and the leave-one-out features its heads were fitted on.
+
+    Args:
+        traces: to fit on.
+        smoothing: of vocabulary and heads.
+        weights: float64[N, 2], > 0, how often each outcome counts; once where not given.
+    """
+    words = counts(traces, weights)
     left_out = LeftOut(*measure(traces.tally, words.leave_one_out(smoothing.strength)))
-    fitted = heads.fit(left_out.features, traces.outcomes, smoothing.regularisation, category_weights(traces.category))
+    each = row_weights(traces.category, weights)
+    fitted = heads.fit(left_out.features, traces.outcomes, smoothing.regularisation, each)
     return Router(words.vocabulary(smoothing.strength), fitted, smoothing), left_out
+
+
+def row_weights(category: NDArray[np.object_], weights: Reals | None) -> Reals:
+    """How often each row counts in fitting the heads: float64[N], or float64[N, 2] where outcomes have weights."""
+    balanced = category_weights(category)
+    return balanced if weights is None else balanced[:, None] * weights
 
 
 def category_weights(category: NDArray[np.object_]) -> Reals:
@@ -96,19 +110,27 @@ def category_weights(category: NDArray[np.object_]) -> Reals:
 
     Kinds of task are what generalises. With plain rows the heads learn what holds inside the large categories and
     fall below chance on kinds never seen; with n ** -0.75 per row they do not, and lose next to nothing elsewhere.
+    Rows without a category, as logs have them, are of all kinds and count once.
     """
-    codes, _ = pd.factorize(category)
-    weights = np.bincount(codes)[codes].astype(float) ** -CATEGORY_BALANCE
-    return np.asarray(weights / weights.mean())
+    weights = np.ones(len(category))
+    if (named := category != "").any():
+        codes, _ = pd.factorize(category[named])
+        balanced = np.bincount(codes)[codes].astype(float) ** -CATEGORY_BALANCE
+        weights[named] = balanced / balanced.mean()
+    return weights
 
 
-def choose(traces: Traces, seed: int) -> Smoothing:
-    """The smoothing with the least log loss in cross-validation; on at most `SELECTION_ROWS` rows."""
+def choose(traces: Traces, seed: int, weights: Reals | None = None) -> Smoothing:
+    """The smoothing with the least log loss in cross-validation; on at most `SELECTION_ROWS` rows.
+
+    `weights` as in `fit`; they count in the loss too.
+    """
     rows = np.sort(np.random.default_rng(seed).permutation(len(traces))[:SELECTION_ROWS])
     sample = traces.take(rows)
+    counted = None if weights is None else weights[rows]
     fold = folds(sample.group, labels(sample.outcomes), SELECTION_FOLDS, seed)
     losses = Parallel(n_jobs=THREADS, backend="threading")(
-        delayed(_losses)(sample.take(np.flatnonzero(fold != held)), sample.take(np.flatnonzero(fold == held)))
+        delayed(_losses)(sample, np.flatnonzero(fold != held), np.flatnonzero(fold == held), counted)
         for held in np.unique(fold)
     )
     total = np.sum(losses, axis=0)
@@ -119,18 +141,19 @@ def _grid() -> Sequence[Smoothing]:
     return [Smoothing(strength, c) for strength, c in product(STRENGTHS, REGULARISATIONS)]
 
 
-def _losses(inside: Traces, held: Traces) -> Reals:
-    """Log loss of both heads on the held rows for each smoothing of the grid, added up."""
-    words, losses = counts(inside), []
+def _losses(sample: Traces, inside: Ints, held: Ints, weights: Reals | None) -> Reals:
+    """Log loss of both heads on the held rows for each smoothing of the grid, fitted on those inside, added up."""
+    fitted, left = sample.take(inside), sample.take(held)
+    own, counted = (None, 1.0) if weights is None else (weights[inside], weights[held])
+    words, each, losses = counts(fitted, own), row_weights(fitted.category, own), []
     for strength in STRENGTHS:
-        features, _ = measure(inside.tally, words.leave_one_out(strength))
-        weights = category_weights(inside.category)
+        features, _ = measure(fitted.tally, words.leave_one_out(strength))
         vocabulary = words.vocabulary(strength)
-        held_features, _ = measure(held.tally, vocabulary.sums(held.bags, held.encoder.lexicon))
+        left_features, _ = measure(left.tally, vocabulary.sums(left.bags, left.encoder.lexicon))
         for c in REGULARISATIONS:
-            predicted = heads.fit(features, inside.outcomes, c, weights).probabilities(held_features)
-            chance = np.where(held.outcomes == 1, predicted, 1 - predicted)
-            losses.append(-np.log(np.clip(chance, 1e-9, 1))[~np.isnan(held.outcomes)].sum())
+            predicted = heads.fit(features, fitted.outcomes, c, each).probabilities(left_features)
+            chance = np.where(left.outcomes == 1, predicted, 1 - predicted)
+            losses.append((-counted * np.log(np.clip(chance, 1e-9, 1)))[~np.isnan(left.outcomes)].sum())
     return np.array(losses)
 
 

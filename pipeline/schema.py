@@ -120,6 +120,14 @@ def share(cell: Cell) -> float | None:
     return value
 
 
+def chance(cell: Cell) -> float | None:
+    """A probability that something happened which did happen: more than 0."""
+    value = share(cell)
+    if value == 0:
+        raise CellError("expected more than 0 and at most 1, for the tier was chosen")
+    return value
+
+
 def time(cell: Cell) -> datetime | None:
     """ISO 8601, or seconds since 1970 UTC; without a zone it is UTC."""
     if cell is None or cell == "" or cell != cell:  # noqa: PLR0124  # NaN
@@ -212,7 +220,12 @@ TIER_COLUMNS = (
     Column("confidence", REAL, share),
     Column("label_source", TEXT, text),
 )
-LOG_COLUMNS = (Column("chosen", TEXT, tier), Column("served", TEXT, tier), Column("propensity", REAL, share))
+LOG_COLUMNS = (
+    Column("chosen", TEXT, tier),
+    Column("served", TEXT, tier),
+    Column("propensity", REAL, chance),
+    Column("decided_by", TEXT, text),
+)
 COLUMNS = {
     column.name: column
     for column in (

@@ -31,6 +31,7 @@ from pipeline.usage import COLUMNS as USAGE_COLUMNS
 from pipeline.usage import PARTS_OF, Usage
 
 LARGEST_KEPT_TEXT_BYTES = 16_000_000
+NAMED = tuple(f"{tier}_{name}" for tier in TIERS for name in ("model", "fingerprint"))
 
 Texts = NDArray[np.object_]
 Progress = Callable[[int], None]
@@ -47,8 +48,12 @@ class Traces:
         tally: counts of the prompts' words and of the rest of the requests.
         outcomes: float64[N, 2] for flash and pro: 1 correct, 0 wrong, NaN not observed.
         usage: what the answers took.
+        chosen, served: int8[N], place of the tier in `TIERS`, -1 where not given: that the router chose, and that
+            answered.
+        propensity: float64[N], probability of the chosen tier, given the request; NaN where not known.
+        decided_by: version that chose; "" where not given.
         prompts: the texts, or None where they were not given or are too large to keep.
-        models: the model that answered most often, per tier; "" where no trace names one.
+        models, fingerprints: the one that answered most often, per tier; "" where no trace names one.
         simulated: whether any answer is a simulated model's.
         encoder: the numbering of the words.
         ignored: columns of the file that nobody knows.
@@ -65,8 +70,13 @@ class Traces:
     tally: Tally
     outcomes: NDArray[np.float64]
     usage: Usage
+    chosen: NDArray[np.int8]
+    served: NDArray[np.int8]
+    propensity: NDArray[np.float64]
+    decided_by: Texts
     prompts: Texts | None
     models: dict[str, str]
+    fingerprints: dict[str, str]
     simulated: bool
     encoder: Encoder
     ignored: tuple[str, ...]
@@ -90,12 +100,13 @@ class Traces:
         return np.asarray(~np.isnan(self.outcomes).any(1))
 
 
-def load(paths: Sequence[Path], progress: Progress = lambda _: None) -> Traces:
+def load(paths: Sequence[Path], progress: Progress = lambda _: None, *, waiting: bool = False) -> Traces:
     """Read and check trace files; see `pipeline.reading.read` for their formats.
 
     Args:
         paths: one file, or the shards of one data set.
         progress: called with the number of rows read so far.
+        waiting: whether to keep logged decisions whose outcome is not known yet.
 
     Raises:
         TraceError: names the file, the row (the line, in text formats) and the field.
@@ -113,7 +124,8 @@ def load(paths: Sequence[Path], progress: Progress = lambda _: None) -> Traces:
     if not rows:
         raise TraceError(f"{paths[0]}: there are no rows in it")
     bags, texts = Bags.concatenate(columns.pop("bags")), columns.pop("prompts")
-    named = {tier: _counted(columns.pop(f"{tier}_model")) for tier in TIERS}
+    named = {name: _counted(columns.pop(name)) for name in NAMED}
+    most = {name: max(counts, key=counts.__getitem__, default="") for name, counts in named.items()}
     ignored = tuple(dict.fromkeys(name for names in columns.pop("ignored") for name in names))
     places = columns.pop("places")
     arrays = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
@@ -126,15 +138,17 @@ def load(paths: Sequence[Path], progress: Progress = lambda _: None) -> Traces:
         tally=Tally(**word_counts(bags, encoder), **requests),
         usage=usage,
         prompts=None if any(text is None for text in texts) else np.concatenate(texts),
-        models={tier: max(names, key=names.__getitem__, default="") for tier, names in named.items()},
-        simulated=any(name.startswith(SIMULATED) for names in named.values() for name in names),
+        models={tier: most[f"{tier}_model"] for tier in TIERS},
+        fingerprints={tier: most[f"{tier}_fingerprint"] for tier in TIERS},
+        simulated=any(name.startswith(SIMULATED) for tier in TIERS for name in named[f"{tier}_model"]),
         encoder=encoder,
         ignored=ignored,
         repeated=0,
         sha256=digest(paths),
         source=", ".join(path.name for path in paths),
     )
-    return _distinct(traces, places)
+    traces = _distinct(traces, places)
+    return traces if waiting else traces.take(np.flatnonzero(~np.isnan(traces.outcomes).all(1)))
 
 
 def digest(paths: Sequence[Path]) -> str:
@@ -182,7 +196,10 @@ def figures(chunk: Chunk, encoder: Encoder, path: Path) -> dict[str, Any]:
         **{name: _filled(column(name), values) for name, values in derived.items()},
         "outcomes": np.stack([_rates(column(name)) for name in OUTCOME_COLUMNS], 1),
         **{name: _amounts(name, chunk) for name in USAGE_COLUMNS},
-        **{f"{tier}_model": column(f"{tier}_model").value_counts().to_pylist() for tier in TIERS},
+        **{name: _places(column(name)) for name in ("chosen", "served")},
+        "propensity": _rates(column("propensity")),
+        "decided_by": _objects(column("decided_by").cast(pa.string()).fill_null("")),
+        **{name: column(name).value_counts().to_pylist() for name in NAMED},
         "ignored": chunk.unknown,
     }
 
@@ -195,7 +212,7 @@ def _check_complete(prompts: list[str | None], chunk: Chunk, path: Path) -> None
                 f"{path}, row {chunk.places[at]}, field 'prompt': neither a prompt nor words: drop the row"
             )
     observed = np.zeros(len(prompts), np.bool_)
-    for name in OUTCOME_COLUMNS:
+    for name in (*OUTCOME_COLUMNS, "chosen"):  # of a logged decision the outcome may not have arrived yet
         if name in chunk.columns:
             observed |= chunk.columns[name].is_valid().to_numpy(zero_copy_only=False)
     if not observed.all():
@@ -269,6 +286,12 @@ def _filled(column: pa.Array, derived: Sequence[int]) -> Ints:
     return np.asarray(pc.coalesce(given, pa.array(derived, pa.int64())).to_numpy(), dtype=np.int64)
 
 
+def _places(column: pa.Array) -> NDArray[np.int8]:
+    """Tiers by their places in `TIERS`, -1 for none."""
+    found = pc.index_in(column.cast(pa.string()), value_set=pa.array(TIERS))
+    return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int8)
+
+
 def _rates(column: pa.Array) -> NDArray[np.float64]:
     return np.asarray(column.cast(pa.float64()).fill_null(np.nan).to_numpy(), dtype=np.float64)
 
@@ -298,19 +321,24 @@ def _same_words(bags: Bags, encoder: Encoder) -> Texts:
 
 
 def _distinct(traces: Traces, places: Sequence[tuple[Path, Ints]]) -> Traces:
-    """Without repeated tasks; a task that stands twice with different outcomes is an error."""
-    repeated = pd.Series(traces.task_id).duplicated().to_numpy()
-    if not repeated.any():
+    """Without repeated tasks: of each the row that knows most outcomes; rows that contradict are an error."""
+    ids = pd.Series(traces.task_id)
+    if not ids.duplicated().any():
         return traces
-    first: dict[str, int] = {}
-    for at in np.flatnonzero(pd.Series(traces.task_id).duplicated(keep=False)).tolist():
-        before = first.setdefault(traces.task_id[at], at)
-        if not np.array_equal(traces.outcomes[at], traces.outcomes[before], equal_nan=True):
+    best: dict[str, int] = {}
+    for at in np.flatnonzero(ids.duplicated(keep=False)).tolist():
+        before = best.setdefault(traces.task_id[at], at)
+        one, other = traces.outcomes[at], traces.outcomes[before]
+        if (np.abs(one - other) > 0).any():
             raise TraceError(
                 f"{_place(at, places)}, field 'task_id': {traces.task_id[at]!r} stood before with other outcomes "
                 f"({_place(before, places)}): keep one, or give the attempts different ids"
             )
-    return replace(traces.take(np.flatnonzero(~repeated)), repeated=int(repeated.sum()))
+        if np.isnan(one).sum() < np.isnan(other).sum():
+            best[traces.task_id[at]] = at
+    kept = ~ids.duplicated(keep=False).to_numpy()
+    kept[list(best.values())] = True
+    return replace(traces.take(np.flatnonzero(kept)), repeated=int((~kept).sum()))
 
 
 def _place(at: int, places: Sequence[tuple[Path, Ints]]) -> str:

@@ -15,7 +15,8 @@ WAIT_SECONDS = 120
 # Left to right: a module may import those before it, never one after it. CONTRIBUTING says why.
 ORDER = (
     "beside", "limits", "listening", "tables", "prices", "endpoint", "settings", "schema", "usage", "reading",
-    "traces", "parts", "metrics", "guarantee", "heads", "router", "observed", "costs", "frontier", "artifact",
+    "traces", "parts", "metrics", "guarantee", "heads", "router", "observed", "evidence", "weights", "costs",
+    "frontier", "artifact",
     "pointer", "held_out", "sample", "objective", "certificate", "findings", "config", "tune", "served", "golden",
     "export", "baselines", "policies", "rivals", "cascade", "money", "diagnosis", "generalisation", "evaluate",
     "manifest", "plan", "numerals", "worth", "spoken", "figures", "report", "recorder", "tracking", "registry", "train",

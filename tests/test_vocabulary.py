@@ -154,3 +154,36 @@ def test_weight_of_a_word_that_decides_everything_is_bounded() -> None:
     right = 1.0 - np.arange(size) % 2
     vocabulary = Counts(bags, np.column_stack([right, right]), np.arange(size), encoder.lexicon).vocabulary(1e-4)
     assert np.abs(vocabulary.weights).max() == LARGEST_WEIGHT
+
+
+@given(samples(), st.integers(1, 3))
+def test_leave_one_out_with_equal_weights_is_that_without(sample: Sample, weight: int) -> None:
+    weights = np.ones(sample.outcomes.shape)
+    weighted = Counts(sample.bags, sample.outcomes, sample.groups, sample.lexicon, weights)
+    found, expected = (counts.leave_one_out(float(weight)) for counts in (weighted, sample.counts()))
+    assert all(row_of(found, at) == row_of(expected, at) for at in range(len(sample.groups)))
+
+
+@given(samples(), st.data())
+def test_outcome_of_weight_k_counts_like_k_prompts_of_its_group(sample: Sample, data: st.DataObject) -> None:
+    size = len(sample.groups)
+    times = np.array(data.draw(st.lists(st.integers(1, 4), min_size=size, max_size=size)))
+    weights = np.repeat(times[:, None].astype(float), 2, axis=1)
+    weighted = Counts(sample.bags, sample.outcomes, sample.groups, sample.lexicon, weights)
+    repeated = sample.counts(np.repeat(np.arange(size), times))
+    first = np.concatenate(([0], np.cumsum(times)[:-1]))
+    found, expected = weighted.leave_one_out(3.0), repeated.leave_one_out(3.0)
+    assert all(row_of(found, at) == row_of(expected, first[at]) for at in range(size))
+    assert weighted.vocabulary(3.0).weights.tolist() == repeated.vocabulary(3.0).weights.tolist()
+    assert weighted.vocabulary(3.0).words == repeated.vocabulary(3.0).words
+
+
+@given(samples())
+def test_leave_one_out_with_any_weights_equals_refitting_without_the_group(sample: Sample) -> None:
+    weights = 0.25 + np.arange(sample.outcomes.size).reshape(sample.outcomes.shape) % 7 / 8  # exact in binary
+    left_out = Counts(sample.bags, sample.outcomes, sample.groups, sample.lexicon, weights).leave_one_out(3.0)
+    for at, group in enumerate(sample.groups):
+        rows = np.flatnonzero(sample.groups != group)
+        bags, outcomes, groups = sample.bags.take(rows), sample.outcomes[rows], sample.groups[rows]
+        refitted = Counts(bags, outcomes, groups, sample.lexicon, weights[rows]).vocabulary(3.0)
+        assert row_of(left_out, at) == row_of(refitted.sums(sample.bags.take(np.array([at])), sample.lexicon), 0)

@@ -1,0 +1,138 @@
+"""What logged decisions say of the tiers, and what their outcomes count in learning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import generate, write_rows
+
+from features.errors import LearningError, TraceError
+from pipeline import heads, router
+from pipeline.evidence import asked_by_chance, scripts
+from pipeline.router import Smoothing
+from pipeline.traces import Traces, load
+from pipeline.weights import weigh
+
+LOGGED = {"chosen": "flash", "served": "flash", "propensity": 0.98, "flash_correct": 1}
+
+
+def traces_of(folder: Path, *rows: Mapping[str, Any], waiting: bool = False) -> Traces:
+    return load([write_rows(folder / "t.jsonl", [{"prompt": "some words", **row} for row in rows])], waiting=waiting)
+
+
+def test_logged_decision_says_which_tier_was_asked_and_how_likely_that_was(tmp_path: Path) -> None:
+    pro = {"chosen": "pro", "served": "pro", "propensity": 0.02, "pro_correct": 0}
+    asked, chances = asked_by_chance(traces_of(tmp_path, LOGGED, pro))
+    assert asked.tolist() == [[True, False], [False, True]]
+    np.testing.assert_allclose(chances, [[0.98, 0.02], [0.98, 0.02]])
+
+
+def test_audited_task_was_asked_of_both_for_certain(tmp_path: Path) -> None:
+    asked, chances = asked_by_chance(traces_of(tmp_path, {"flash_correct": 1, "pro_correct": 0}))
+    assert (asked.tolist(), chances.tolist()) == ([[True, True]], [[1.0, 1.0]])
+
+
+@pytest.mark.parametrize("change", [{"served": "pro"}, {"propensity": None}, {"served": None}])
+def test_fall_back_limit_and_unknown_propensity_say_nothing_of_the_tiers(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    traces = traces_of(tmp_path, LOGGED | change, LOGGED)
+    asked, chances = asked_by_chance(traces)
+    assert not asked[0].any()
+    assert np.isnan(chances[0]).all()
+    assert weigh(traces).rows.tolist() == [1]
+
+
+@pytest.mark.parametrize("value", [0, -0.5, 1.5, "nan"])
+def test_propensity_that_is_no_chance_of_what_happened_is_refused_with_its_place(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(TraceError, match="row 1, field 'propensity'"):
+        traces_of(tmp_path, LOGGED | {"propensity": value})
+
+
+def test_decision_without_an_outcome_is_kept_only_where_asked_for(tmp_path: Path) -> None:
+    rows = [LOGGED, LOGGED | {"flash_correct": None}]
+    assert [len(traces_of(tmp_path, *rows, waiting=waiting)) for waiting in (False, True)] == [1, 2]
+
+
+def test_row_without_outcome_and_without_decision_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="no outcome of either tier"):
+        traces_of(tmp_path, LOGGED, {"flash_correct": None}, waiting=True)
+
+
+def test_audit_of_a_logged_task_takes_its_place(tmp_path: Path) -> None:
+    logged = LOGGED | {"task_id": "1"}
+    traces = traces_of(tmp_path, logged, {"task_id": "1", "flash_correct": 1, "pro_correct": 0})
+    assert (traces.outcomes.tolist(), traces.repeated) == ([[1.0, 0.0]], 1)
+
+
+def test_audit_that_contradicts_the_log_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="other outcomes"):
+        traces_of(tmp_path, LOGGED | {"task_id": "1"}, {"task_id": "1", "flash_correct": 0, "pro_correct": 0})
+
+
+def test_script_is_that_of_most_letters(tmp_path: Path) -> None:
+    prompts = ["plain words 12", "слова и ещё one", "漢字と仮名 in one", "42 + 7", ""]
+    found = scripts(traces_of(tmp_path, *({"prompt": prompt, "flash_correct": 1} for prompt in prompts)))
+    assert found.tolist()[:2] + found.tolist()[3:] == ["latin", "cyrillic", "", ""]
+
+
+def test_outcome_counts_for_the_inverse_of_its_chance_and_by_one_on_average(tmp_path: Path) -> None:
+    rows = [LOGGED | {"propensity": 0.8}, LOGGED | {"propensity": 0.2}, {"flash_correct": 0}]
+    weights = weigh(traces_of(tmp_path, *rows))
+    np.testing.assert_allclose(weights.values[:, 0], np.array([1.25, 5, 1]) / (7.25 / 3))
+    assert weights.seen == (3, 0)
+    assert weights.effective == (pytest.approx(7.25**2 / (1.25**2 + 25 + 1)), 0.0)
+
+
+def test_outcome_counts_for_no_more_than_the_clip(tmp_path: Path) -> None:
+    weights = weigh(traces_of(tmp_path, LOGGED | {"propensity": 0.01}, LOGGED | {"propensity": 1.0}), clip=4)
+    np.testing.assert_allclose(weights.values[:, 0], [1.6, 0.4])
+
+
+def test_outcome_counts_half_after_each_half_life(tmp_path: Path) -> None:
+    rows = [{"flash_correct": 1, "time": f"2026-0{month}-01"} for month in (1, 3)] + [{"flash_correct": 1}]
+    values = weigh(traces_of(tmp_path, *rows), half_life_days=59).values[:, 0]
+    np.testing.assert_allclose(values, [0.5, 1, 0.5])
+
+
+def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
+    with pytest.raises(LearningError, match="explore"):
+        weigh(traces_of(tmp_path, LOGGED | {"propensity": None}))
+
+
+def test_router_with_weights_of_one_is_that_without(small_traces: Traces) -> None:
+    plain, _ = router.fit(small_traces, Smoothing())
+    weighted, _ = router.fit(small_traces, Smoothing(), np.ones((len(small_traces), 2)))
+    assert plain.vocabulary.weights.tolist() == weighted.vocabulary.weights.tolist()
+    for one, other in zip(plain.heads.coefficients, weighted.heads.coefficients, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+
+
+def test_weighted_logs_give_the_rates_of_the_traffic_and_plain_ones_do_not(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for row in generate(4000):
+        chance = 0.9 if row["flash_correct"] == 0 else 0.1  # an oracle logs: as far from random as it gets
+        tier, propensity = ("pro", chance) if rng.random() < chance else ("flash", 1 - chance)
+        kept = {"prompt": row["prompt"], f"{tier}_correct": row[f"{tier}_correct"]}
+        rows.append(kept | {"chosen": tier, "served": tier, "propensity": propensity})
+    truth = np.mean([row["flash_correct"] for row in generate(4000)])
+    traces = load([write_rows(tmp_path / "t.jsonl", rows)])
+    weights = weigh(traces)
+    plain = np.nanmean(traces.outcomes[:, 0])
+    counted = router.counts(traces, weights.values).vocabulary(1.0).base[0]
+    assert abs(counted - truth) < 0.04 < abs(plain - truth)
+
+
+def test_heads_weigh_each_tier_by_its_own(small_traces: Traces) -> None:
+    features = np.random.default_rng(0).normal(size=(len(small_traces), 10)).astype(np.float32)
+    weights = np.ones((len(small_traces), 2))
+    weights[:, 1] = 2.0
+    fitted = heads.fit(features, small_traces.outcomes, 1.0, weights)
+    flash = heads.fit(features, small_traces.outcomes, 1.0)
+    np.testing.assert_allclose(fitted.coefficients[0][:, 0], flash.coefficients[0][:, 0], atol=1e-8)
+    assert not np.allclose(fitted.coefficients[0][:, 1], flash.coefficients[0][:, 1], atol=1e-8)
