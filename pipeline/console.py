@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 BAD_INPUT, FAILURE, INCOMPLETE, INTERRUPTED = 2, 1, 3, 130
+KEPT, NOT_ENOUGH = 10, 11  # of a retune: the champion is no worse; too little is known
+ALARM = 12  # the served version breaks its claim
 FILE = click.Path(path_type=Path)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output, for programs.")
 

@@ -98,7 +98,12 @@ def ship(
 
 
 def rollback(
-    dest: Path, to: str | None = None, recorder: Recorder | None = None, step: Step = lambda _: None
+    dest: Path,
+    to: str | None = None,
+    recorder: Recorder | None = None,
+    step: Step = lambda _: None,
+    *,
+    expected: str | None = None,
 ) -> Shipped:
     """Serve again what was served before. What is left is not listed any more; it can be shipped again.
 
@@ -109,15 +114,18 @@ def rollback(
         to: name of an earlier version, the latest if None; those after it are not listed any more either.
         recorder: of the store whose alias `champion` is moved along; None leaves it alone.
         step: called with the name of each step as it begins.
+        expected: name of the version that is to be left, whichever is served if None.
 
     Raises:
-        InputError: there is no earlier version, or none of that name.
+        InputError: there is no earlier version, or none of that name, or another version is served than expected.
         ArtifactError: it cannot be served, or the pointer cannot be read: nothing has changed.
         StorageError: `dest` cannot be written, or the store refuses: what was served is still served.
     """
     served_at(dest)  # complains before a lock is made
     with destination.held(dest):
         before = served_at(dest)
+        if expected not in (None, before.current):
+            raise InputError(f"{dest} serves {before.current} by now, and {expected} no more: nothing has changed")
         name = _chosen(dest, before, to)
         step("verifying")
         target = _verified_again(dest, name, before.earlier)

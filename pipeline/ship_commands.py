@@ -44,7 +44,7 @@ def ship(version: Path, dest: Path, keep: int, no_alias: bool, as_json: bool) ->
 
     folder = newest(version)
     verify(folder)  # complains before anything is started
-    with steps() as step, _store(folder.resolve().parent, no_alias) as store:
+    with steps() as step, store_of(folder.resolve().parent, no_alias) as store:
         shipped = shipping.ship(folder, dest, keep, store, step)
     _show(shipped, dest, as_json)
 
@@ -66,20 +66,20 @@ def rollback(dest: Path, to: str | None, store: Path, no_alias: bool, as_json: b
     from pipeline import ship as shipping
 
     shipping.served_at(dest)  # complains before anything is started
-    with steps() as step, _store(store, no_alias) as opened:
+    with steps() as step, store_of(store, no_alias) as opened:
         shipped = shipping.rollback(dest, to, opened, step)
     _show(shipped, dest, as_json)
 
 
 @contextmanager
-def _store(folder: Path, no_alias: bool) -> Iterator[Recorder | None]:
+def store_of(folder: Path, no_alias: bool) -> Iterator[Recorder | None]:
     """MLflow's store, if there is one and the alias is to be moved."""
     from pipeline.recorder import ADDRESS, CHAMPION, has_store, recorder
 
     if no_alias:
         yield None
     elif not has_store(folder):
-        _note(f"no MLflow store in {folder} and no {ADDRESS}: the alias {CHAMPION} is not moved")
+        note(f"no MLflow store in {folder} and no {ADDRESS}: the alias {CHAMPION} is not moved")
         yield None
     else:
         with recorder(folder) as store:
@@ -90,9 +90,9 @@ def _store(folder: Path, no_alias: bool) -> Iterator[Recorder | None]:
 def _show(shipped: Shipped, dest: Path, as_json: bool) -> None:
     manifest = shipped.manifest
     if _simulated(manifest):
-        _note(PRACTICE)
-    for note in shipped.notes:
-        _note(note)
+        note(PRACTICE)
+    for said in shipped.notes:
+        note(said)
     if as_json:
         click.echo(json.dumps(_summary(shipped), indent=2))
         return
@@ -127,5 +127,6 @@ def _summary(shipped: Shipped) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _note(text: str) -> None:
+def note(text: str) -> None:
+    """What must not be missed, on standard error."""
     click.echo(f"note: {text}", err=True)

@@ -1,0 +1,53 @@
+"""A file that is read, changed and written again by one command at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from features.errors import StorageError
+
+LONGEST_WAIT_S, LOOK_AGAIN_S = 10.0, 0.1
+PRIVATE = 0o600
+
+
+@contextmanager
+def alone(path: Path, wait_s: float = LONGEST_WAIT_S) -> Iterator[None]:
+    """Have a file alone, over all processes of a machine, by an empty hidden file beside it that is locked.
+
+    Args:
+        path: of the file, which need not exist; its folder is made.
+        wait_s: >= 0, seconds to wait for another command.
+
+    Raises:
+        StorageError: another command has it and keeps it, or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, PRIVATE)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+    try:
+        _wait(path, lock, wait_s)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _wait(path: Path, lock: int, wait_s: float) -> None:
+    last = time.monotonic() + wait_s
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > last:
+                raise StorageError(
+                    f"{path}: another command is at work on it for {wait_s:g} s: wait for it, and give yours again"
+                ) from None
+            time.sleep(LOOK_AGAIN_S)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be locked: {error.strerror or error}") from error
