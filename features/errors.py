@@ -5,6 +5,7 @@ TierRouterError
 │   ├── RequestError    a chat-completions payload that is not one
 │   ├── TraceError      a trace file: names the file, the row and the field
 │   ├── LearningError   good rows, but nothing can be learned from them
+│   ├── EvidenceError   logs and outcomes that are readable, but say too little
 │   ├── TargetError     a target that cannot be reached: names the best one that can
 │   ├── ArtifactError   a version folder that is missing, incomplete or altered
 │   └── EndpointError   an endpoint that no call can succeed at: wrong key, unknown model, no balance
@@ -31,6 +32,10 @@ class TraceError(InputError):
 
 class LearningError(InputError):
     """The rows are good, but nothing can be learned from them."""
+
+
+class EvidenceError(InputError):
+    """Logs and outcomes are readable, but say too little."""
 
 
 class TargetError(InputError):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,11 +18,29 @@ import pyarrow.parquet as pq
 
 from features.bags import Ints
 from features.errors import TraceError
-from pipeline.schema import COLUMNS, LARGEST_PROMPT_BYTES, Cell, Column, attempts, known_columns, text
+from pipeline.schema import (
+    LARGEST_PROMPT_BYTES,
+    LATEST_SECOND,
+    TIERS,
+    TRACES,
+    Cell,
+    Column,
+    Layout,
+    attempts,
+    chance,
+    known_columns,
+    share,
+    text,
+    tier,
+    time,
+)
 
 ROWS_AT_ONCE = 8192
 LARGEST_LINE_BYTES = 64_000_000
 SHOWN_CHARACTERS = 60
+# Times that pyarrow and Python read alike.
+PLAIN_TIME = r"^[12]\d{3}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
+PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +48,7 @@ class Chunk:
     """Consecutive rows of a file.
 
     Attributes:
-        columns: the columns of the schema that the file has.
+        columns: the columns of the layout that the file has.
         unknown: names of the file's other columns.
         places: row number of each row, from 1; line number in text formats.
     """
@@ -40,35 +58,55 @@ class Chunk:
     places: Ints
 
 
-def read(path: Path) -> Iterator[Chunk]:
+def read(path: Path, layout: Layout = TRACES) -> Iterator[Chunk]:
     """The rows of a `.parquet`, `.jsonl`, `.ndjson` or `.csv` file, some thousand at a time.
+
+    Args:
+        path: of the file.
+        layout: what it may hold.
 
     Raises:
         TraceError: names the file, the row or line, and the field.
     """
-    readers: dict[str, Callable[[Path], Iterator[Chunk]]] = {
+    readers: dict[str, Callable[[Path, Layout], Iterator[Chunk]]] = {
         ".parquet": _parquet, ".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv,
     }  # fmt: skip
     if path.suffix.lower() not in readers:
         raise TraceError(f"{path}: expected a file that ends in {', '.join(readers)}")
     try:
-        yield from readers[path.suffix.lower()](path)
+        yield from readers[path.suffix.lower()](path, layout)
     except OSError as error:
         raise TraceError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _parquet(path: Path) -> Iterator[Chunk]:
+def _parquet(path: Path, layout: Layout) -> Iterator[Chunk]:
     with path.open("rb") as source, _complaints_about(path):
         file = pq.ParquetFile(source)
-        known, unknown = known_columns(file.schema_arrow.names, str(path))
+        known, unknown = known_columns(file.schema_arrow.names, str(path), layout)
         done = 0
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=known):
             places = np.arange(done + 1, done + 1 + len(batch))
-            cells = zip(known, batch.columns, strict=True)
-            yield Chunk(
-                {name: _checked(COLUMNS[name], array, places, path) for name, array in cells}, tuple(unknown), places
-            )
+            yield of_arrays(dict(zip(known, batch.columns, strict=True)), tuple(unknown), places, path, layout)
             done += len(batch)
+
+
+def of_arrays(
+    arrays: Mapping[str, pa.Array], unknown: tuple[str, ...], places: Ints, path: Path, layout: Layout
+) -> Chunk:
+    """Rows of arrays, checked.
+
+    Args:
+        arrays: by columns of the layout.
+        unknown: names of other columns.
+        places: row number of each row.
+        path: that complaints name.
+        layout: of the file.
+
+    Raises:
+        TraceError: names the file, the row and the field.
+    """
+    columns = {name: _checked(layout.columns[name], array, places, path) for name, array in arrays.items()}
+    return Chunk(columns, unknown, places)
 
 
 @contextmanager
@@ -99,17 +137,42 @@ def _checked(column: Column, cells: pa.Array, places: Ints, path: Path) -> pa.Ar
 def _plainly_good(column: Column, cells: pa.Array) -> bool:
     """Whether a column can be taken over whole, because no cell of its type could be refused."""
     kind = cells.type
-    if column.read is text:
-        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return column.read is text or _plainly_named(column, cells)
     if column.arrow == pa.bool_():
         return bool(pa.types.is_boolean(kind))
     if pa.types.is_map(kind) and column.name == "words":
         return _plainly_counts(cells)
+    if pa.types.is_timestamp(kind) and column.read is time and kind.unit in PER_SECOND:
+        return _within(cells.cast(pa.int64()), 0, LATEST_SECOND * PER_SECOND[kind.unit])
+    if column.arrow == pa.float64():
+        return _plainly_real(column, cells)
     return (
         column.arrow == pa.int64()
         and pa.types.is_integer(kind)
         and _within(cells, int(column.read is attempts), 2**53 - 1)
     )
+
+
+def _plainly_named(column: Column, cells: pa.Array) -> bool:
+    given = cells.drop_null()
+    if column.read is tier:
+        return bool(pc.all(pc.is_in(given, pa.array(TIERS, cells.type))).as_py() is not False)
+    if column.read is not time or pc.all(pc.match_substring_regex(given, PLAIN_TIME)).as_py() is False:
+        return False
+    try:
+        return len(cells.cast(column.arrow)) == len(cells)
+    except pa.ArrowInvalid:  # such as the 30th of February
+        return False
+
+
+def _plainly_real(column: Column, cells: pa.Array) -> bool:
+    if not (pa.types.is_floating(cells.type) or pa.types.is_integer(cells.type)):
+        return False
+    if pc.all(pc.is_finite(cells)).as_py() is False:
+        return False
+    most = 1.0 if column.read in (share, chance) else float("inf")
+    return _within(cells, 0, most) and not (column.read is chance and pc.any(pc.equal(cells, 0)).as_py())
 
 
 def _plainly_counts(cells: pa.MapArray) -> bool:
@@ -119,8 +182,8 @@ def _plainly_counts(cells: pa.MapArray) -> bool:
     return named and cells.items.null_count == 0 and _within(cells.items, 1, LARGEST_PROMPT_BYTES)
 
 
-def _within(whole: pa.Array, least: int, most: int) -> bool:
-    extremes = pc.min_max(whole).as_py()
+def _within(numbers: pa.Array, least: float, most: float) -> bool:
+    extremes = pc.min_max(numbers).as_py()
     return extremes["min"] is None or (extremes["min"] >= least and extremes["max"] <= most)
 
 
@@ -129,10 +192,18 @@ def _check_utf8(column: Column, cells: pa.Array, places: Ints, path: Path) -> No
         cells.validate(full=True)
     except pa.ArrowInvalid:
         for at, place in enumerate(places):
-            _decoded(
+            decoded(
                 cells[at].as_buffer().to_pybytes() if cells[at].is_valid else b"",
                 f"{path}, row {place}, field '{column.name}'",
             )
+
+
+def _of_cells(column: Column, cells: list[Cell], places: Ints, path: Path) -> pa.Array:
+    """Cells of a text format in the schema's type: names and times whole, where pyarrow takes them, else one by one."""
+    if column.read in (text, tier, time):
+        with suppress(pa.ArrowException, UnicodeEncodeError):
+            return _checked(column, pa.array(cells, pa.string()), places, path)
+    return _converted(column, cells, places, path)
 
 
 def _converted(column: Column, cells: Iterable[Cell], places: Ints, path: Path) -> pa.Array:
@@ -152,14 +223,19 @@ def _shown(cell: Cell) -> str:
     return shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + "..."
 
 
-def _jsonl(path: Path) -> Iterator[Chunk]:
+def _jsonl(path: Path, layout: Layout) -> Iterator[Chunk]:
     with path.open("rb") as file:
         lines = ((at, line) for at, line in _lines(file, path) if line.strip())
-        while rows := [(at, _object(line, at, path)) for at, line in islice(lines, ROWS_AT_ONCE)]:
-            yield _of_rows(rows, list(dict.fromkeys(name for _, row in rows for name in row)), path)
+        while rows := [(at, json_object(line, at, path)) for at, line in islice(lines, ROWS_AT_ONCE)]:
+            yield of_rows(rows, list(dict.fromkeys(name for _, row in rows for name in row)), path, layout)
 
 
-def _object(line: str, at: int, path: Path) -> dict[str, Cell]:
+def json_object(line: str, at: int, path: Path) -> dict[str, Cell]:
+    """The cells of a line of JSON, by name.
+
+    Raises:
+        TraceError: it is no object.
+    """
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -169,7 +245,7 @@ def _object(line: str, at: int, path: Path) -> dict[str, Cell]:
     return row
 
 
-def _csv(path: Path) -> Iterator[Chunk]:
+def _csv(path: Path, layout: Layout) -> Iterator[Chunk]:
     csv.field_size_limit(LARGEST_LINE_BYTES)
     with path.open("rb") as file:
         table = csv.reader((line for _, line in _lines(file, path)), strict=True)
@@ -180,7 +256,7 @@ def _csv(path: Path) -> Iterator[Chunk]:
                 for cells in islice(table, ROWS_AT_ONCE)
                 if cells
             ]:
-                yield _of_rows(rows, header, path)
+                yield of_rows(rows, header, path, layout)
         except csv.Error as error:
             raise TraceError(
                 f"{path}, row {table.line_num}: not readable as CSV ({error}): quote fields with commas"
@@ -194,10 +270,17 @@ def _row(header: list[str], cells: list[str], at: int, path: Path) -> dict[str, 
     return {name: cell or None for name, cell in zip(header, cells, strict=True)}
 
 
-def _of_rows(rows: list[tuple[int, dict[str, Cell]]], names: list[str], path: Path) -> Chunk:
-    known, unknown = known_columns(names, str(path))
+def of_rows(rows: list[tuple[int, dict[str, Cell]]], names: list[str], path: Path, layout: Layout) -> Chunk:
+    """Rows of cells with their numbers, checked.
+
+    Raises:
+        TraceError: names the file, the row and the field.
+    """
+    known, unknown = known_columns(names, str(path), layout)
     places = np.array([at for at, _ in rows], np.int64)
-    columns = {name: _converted(COLUMNS[name], (row.get(name) for _, row in rows), places, path) for name in known}
+    columns = {
+        name: _of_cells(layout.columns[name], [row.get(name) for _, row in rows], places, path) for name in known
+    }
     return Chunk(columns, tuple(unknown), places)
 
 
@@ -207,10 +290,15 @@ def _lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, str]]:
         at += 1
         if len(line) == LARGEST_LINE_BYTES:
             raise TraceError(f"{path}, row {at}: the line has {LARGEST_LINE_BYTES:,} bytes or more: shorten its prompt")
-        yield at, _decoded(line.removeprefix(b"\xef\xbb\xbf") if at == 1 else line, f"{path}, row {at}")
+        yield at, decoded(line.removeprefix(b"\xef\xbb\xbf") if at == 1 else line, f"{path}, row {at}")
 
 
-def _decoded(raw: bytes, place: str) -> str:
+def decoded(raw: bytes, place: str) -> str:
+    """The text of some UTF-8.
+
+    Raises:
+        TraceError: it is none; names the place.
+    """
     try:
         return raw.decode()
     except UnicodeDecodeError as error:

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -237,31 +237,46 @@ COLUMNS = {
 OUTCOME_COLUMNS = tuple(f"{name}_correct" for name in TIERS)
 
 
-def known_columns(names: Iterable[str], file: str) -> tuple[list[str], list[str]]:
-    """Split a file's column names into those of the schema and those nobody knows.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a kind of file may hold.
+
+    Attributes:
+        columns: by name.
+        needed: sets of columns, of each of which a file has one at least.
+    """
+
+    columns: Mapping[str, Column]
+    needed: tuple[tuple[str, ...], ...]
+
+
+TRACES = Layout(COLUMNS, (("prompt", "words"), OUTCOME_COLUMNS))
+
+
+def known_columns(names: Iterable[str], file: str, layout: Layout = TRACES) -> tuple[list[str], list[str]]:
+    """Split a file's column names into those of the layout and those nobody knows.
 
     Raises:
-        TraceError: a name that is nearly one of the schema's, or a required column that is missing.
+        TraceError: a name that is nearly one of the layout's, or a needed column that is missing.
     """
     names = list(names)
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise TraceError(f"{file}: column '{twice[0]}' stands twice: rename one, or drop it")
-    known = [name for name in names if name in COLUMNS]
-    unknown = [name for name in names if name not in COLUMNS]
+    known = [name for name in names if name in layout.columns]
+    unknown = [name for name in names if name not in layout.columns]
     for name in unknown:
-        if near := nearest(name):
+        if near := nearest(name, layout.columns):
             raise TraceError(f"{file}: column '{name}' looks like '{near}' but is not: rename it, or drop it")
-    if not {"prompt", "words"} & set(known):
-        raise TraceError(
-            f"{file}: there is neither a column 'prompt' nor 'words'; columns: {', '.join(names) or 'none'}"
-        )
-    if not set(OUTCOME_COLUMNS) & set(known):
-        raise TraceError(f"{file}: there is neither 'flash_correct' nor 'pro_correct'; columns: {', '.join(names)}")
+    for either in layout.needed:
+        if not set(either) & set(known):
+            lacking = " nor ".join(f"'{name}'" for name in either)
+            which = "no column" if len(either) == 1 else "neither a column"
+            raise TraceError(f"{file}: there is {which} {lacking}; columns: {', '.join(names) or 'none'}")
     return known, unknown
 
 
-def nearest(name: str) -> str | None:
-    """The schema's name that an unknown one was probably meant to be, if any."""
-    plain = {re.sub("[^a-z0-9]", "", known): known for known in COLUMNS}
+def nearest(name: str, known: Iterable[str] = COLUMNS) -> str | None:
+    """The known name that an unknown one was probably meant to be, if any."""
+    plain = {re.sub("[^a-z0-9]", "", each): each for each in known}
     found = get_close_matches(re.sub("[^a-z0-9]", "", name.lower()), plain, n=1, cutoff=0.87)
     return plain[found[0]] if found else None

@@ -1,0 +1,226 @@
+"""Bad logs and outcomes: each answered clearly, with its place, and the evidence of before untouched."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ingesting import FIRST, NOW, Row, ingested, log_row, log_rows, outcomes_of, write_log, write_outcomes
+
+from features.errors import EvidenceError, InputError, StorageError, TraceError
+from pipeline.ingest.ingest import ingest
+
+BEFORE = b"the evidence of before"
+
+
+def refusal(tmp_path: Path, rows: list[Row], outcomes: list[Row] | None = None, **options: Any) -> InputError:
+    """What is said of them; the evidence of before stays."""
+    (tmp_path / "evidence.parquet").write_bytes(BEFORE)
+    with pytest.raises(InputError) as found:
+        ingested(tmp_path, rows, outcomes, **options)
+    assert (tmp_path / "evidence.parquet").read_bytes() == BEFORE
+    assert not list(tmp_path.glob(".partial*"))
+    return found.value
+
+
+@pytest.mark.parametrize(
+    ("propensity", "said"),
+    [(0, "more than 0"), (-0.5, "0 or more"), (float("nan"), "finite"), (1.5, "between 0 and 1"), ("x", "float")],
+)
+def test_propensity_that_is_none_is_refused_with_file_line_and_value(
+    tmp_path: Path, propensity: Any, said: str
+) -> None:
+    message = str(refusal(tmp_path, [*log_rows(4), log_row(4, propensity=propensity)]))
+    assert "decisions-20260101T000000Z-7-1.jsonl, row 5, field 'propensity'" in message
+    assert f"it holds {propensity!r}" in message
+    assert said in message
+
+
+@pytest.mark.parametrize("propensity", [0.0, -0.5, float("nan"), 1.5])
+def test_propensity_that_is_none_is_refused_in_parquet_too(tmp_path: Path, propensity: float) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "log").mkdir()
+    rows = [{**log_row(1), "words": "[]"}, {**log_row(2, propensity=propensity), "words": "[]"}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "log" / "decisions-20260101T000000Z-7-1.parquet")
+    with pytest.raises(TraceError, match="row 2, field 'propensity'"):
+        ingest([tmp_path / "log"], [], tmp_path / "evidence.parquet", now=NOW)
+
+
+@pytest.mark.parametrize("name", ["task_id", "time", "chosen"])
+def test_row_without_what_every_row_has_is_refused(tmp_path: Path, name: str) -> None:
+    message = str(refusal(tmp_path, [log_row(1), log_row(2, **{name: None})], []))
+    assert f"row 2, field '{name}': empty" in message
+
+
+def test_line_that_is_no_json_is_refused_with_its_number(tmp_path: Path) -> None:
+    path = write_log(tmp_path / "log", log_rows(3))
+    path.write_text(path.read_text() + "\n{half\n")
+    with pytest.raises(TraceError, match="row 5: not a JSON object"):
+        ingest([tmp_path / "log"], [], tmp_path / "evidence.parquet", now=NOW)
+
+
+def test_line_that_is_no_utf8_is_refused_with_its_number(tmp_path: Path) -> None:
+    path = write_log(tmp_path / "log", log_rows(2))
+    path.write_bytes(path.read_bytes() + json.dumps(log_row(3, note="?")).encode().replace(b"?", b"\xff") + b"\n")
+    with pytest.raises(TraceError, match=r"row 3: byte .* not valid UTF-8"):
+        ingest([tmp_path / "log"], [], tmp_path / "evidence.parquet", now=NOW)
+
+
+def test_near_miss_of_a_column_of_outcomes_is_refused(tmp_path: Path) -> None:
+    said = [{"task_id": log_row(1)["task_id"], "corect": 1, "correct": 1}]
+    assert "'corect' looks like 'correct'" in str(refusal(tmp_path, log_rows(3), said))
+
+
+def test_outcomes_without_an_id_or_an_outcome_are_refused(tmp_path: Path) -> None:
+    assert "no column 'task_id'" in str(refusal(tmp_path, log_rows(3), [{"decision": "a", "correct": 1}]))
+    lacking = str(refusal(tmp_path, log_rows(3), [{"task_id": "a", "grade": 1}]))
+    assert "neither a column 'correct' nor 'flash_correct' nor 'pro_correct'" in lacking
+    empty = str(refusal(tmp_path, log_rows(3), [{"task_id": "a", "correct": 1}, {"task_id": "", "correct": 1}]))
+    assert "row 2, field 'task_id': empty" in empty
+
+
+def test_outcome_that_is_none_is_refused_with_its_line(tmp_path: Path) -> None:
+    said = [{"task_id": log_row(1)["task_id"], "correct": 0.7}]
+    assert "outcomes.jsonl, row 1, field 'correct'" in str(refusal(tmp_path, log_rows(3), said))
+
+
+def test_outcomes_of_unknown_decisions_are_counted_and_named(tmp_path: Path) -> None:
+    rows = log_rows(5)
+    said = [*outcomes_of(rows), *({"task_id": f"other-{at}", "correct": 1} for at in range(4))]
+    found = ingested(tmp_path, rows, said)
+    assert (found.joined, found.unknown.count) == (5, 4)
+    assert any(
+        "4 (other-0, other-1, other-2, ...) decisions have an outcome and are in no log" in note
+        for note in found.notes()
+    )
+
+
+def test_outcomes_of_unknown_decisions_alone_are_refused(tmp_path: Path) -> None:
+    error = refusal(tmp_path, log_rows(5), [{"task_id": "other", "correct": 1}])
+    assert isinstance(error, EvidenceError)
+    assert "'other' (" in str(error)
+    assert "the decision's id" in str(error)
+
+
+def test_two_outcomes_that_disagree_are_no_outcome(tmp_path: Path) -> None:
+    rows = log_rows(150)
+    said = outcomes_of(rows)
+    found = ingested(tmp_path, rows, [*said, said[0], said[7] | {"correct": not said[7]["correct"]}])
+    assert (found.joined, found.ungraded, found.repeated_outcomes) == (149, 1, 1)
+    assert found.disagreeing.first == (rows[7]["task_id"],)
+    assert any(rows[7]["task_id"] in note and "disagree" in note for note in found.notes())
+
+
+def test_ungraded_beside_an_outcome_is_no_disagreement(tmp_path: Path) -> None:
+    rows = log_rows(3)
+    said = outcomes_of(rows)
+    assert ingested(tmp_path, rows, [said[0] | {"correct": None}, *said]).joined == 3
+
+
+def test_many_outcomes_that_disagree_are_refused_with_both_places(tmp_path: Path) -> None:
+    rows = log_rows(50)
+    said = outcomes_of(rows)
+    message = str(refusal(tmp_path, rows, [*said, said[7] | {"correct": not said[7]["correct"]}]))
+    assert "outcomes.jsonl, row 8, field 'correct'" in message
+    assert "outcomes.jsonl, row 51" in message
+    assert "1 of 50 decisions" in message
+
+
+def test_decision_of_the_future_is_refused(tmp_path: Path) -> None:
+    message = str(refusal(tmp_path, log_rows(50), now=FIRST + timedelta(hours=20)))
+    assert "row 46, field 'time': 2026-01-02 21:00:00 is to come" in message
+    assert "the times of 5 rows" in message
+
+
+def test_outcome_of_the_future_is_refused(tmp_path: Path) -> None:
+    rows = log_rows(3)
+    said = [each | {"time": (NOW + timedelta(days=2)).isoformat()} for each in outcomes_of(rows)]
+    assert "outcomes.jsonl, row 1, field 'time'" in str(refusal(tmp_path, rows, said))
+
+
+def test_outcome_that_is_older_than_its_decision_is_noted_and_used(tmp_path: Path) -> None:
+    rows = log_rows(4)
+    said = outcomes_of(rows)
+    said[2]["time"] = (FIRST - timedelta(hours=2)).isoformat()
+    said[3]["time"] = (FIRST + timedelta(hours=2, minutes=30)).isoformat()
+    found = ingested(tmp_path, rows, said)
+    assert found.joined == 4
+    assert any(
+        "outcomes.jsonl, row 3: the outcome was known at" in note and "of 1 outcomes" in note for note in found.notes()
+    )
+
+
+def test_time_of_a_log_that_jumps_back_is_noted_with_its_place(tmp_path: Path) -> None:
+    rows = [log_row(0), log_row(30), log_row(4), log_row(29)]
+    found = ingested(tmp_path, rows)
+    assert found.rows == 4
+    assert any("7-1.jsonl, row 3: the time jumps back" in note and "1 times" in note for note in found.notes())
+
+
+def test_files_that_follow_each_other_with_older_times_are_not_noted(tmp_path: Path) -> None:
+    write_log(tmp_path / "log", [log_row(0)], 2)
+    found = ingested(tmp_path, [log_row(100)])
+    assert not any("jumps back" in note for note in found.notes())
+
+
+@pytest.mark.parametrize("rows", [[], log_rows(3)])
+def test_time_without_a_decision_is_too_little_evidence(tmp_path: Path, rows: list[Row]) -> None:
+    error = refusal(tmp_path, rows, [], since=FIRST + timedelta(days=9), until=FIRST + timedelta(days=10))
+    assert isinstance(error, EvidenceError)
+    assert "there is no decision since 2026-01-10 00:00 until 2026-01-11 00:00" in str(error)
+
+
+def test_empty_logs_with_outcomes_are_too_little_evidence(tmp_path: Path) -> None:
+    assert "there is no decision in the logs" in str(refusal(tmp_path, [], [{"task_id": "a", "correct": 1}]))
+
+
+def test_times_that_are_swapped_are_refused(tmp_path: Path) -> None:
+    assert "swap them" in str(refusal(tmp_path, log_rows(3), since=NOW, until=FIRST))
+
+
+def test_logs_without_words_are_noted(tmp_path: Path) -> None:
+    found = ingested(tmp_path, [{name: cell for name, cell in log_row(1).items() if name != "words"}])
+    assert found.usable == 0
+    assert any("no decision has words" in note for note in found.notes())
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("nowhere", "no such file"), ("notes.txt", "expected a folder"), ("empty", "there is no decision log in it")],
+)
+def test_place_without_a_log_is_refused(tmp_path: Path, place: str, said: str) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=said):
+        ingest([tmp_path / place], [], tmp_path / "evidence.parquet")
+
+
+def test_target_that_is_no_parquet_file_is_refused(tmp_path: Path) -> None:
+    write_log(tmp_path / "log", log_rows(3))
+    with pytest.raises(InputError, match=r"ends in \.parquet"):
+        ingest([tmp_path / "log"], [], tmp_path / "evidence.csv")
+
+
+def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    write_log(tmp_path / "log", log_rows(3))
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match="cannot be written"):
+        ingest([tmp_path / "log"], [], tmp_path / "file" / "evidence.parquet", now=NOW)
+
+
+def test_missing_file_of_outcomes_is_named(tmp_path: Path) -> None:
+    write_log(tmp_path / "log", log_rows(3))
+    with pytest.raises(TraceError, match=r"none\.csv"):
+        ingest([tmp_path / "log"], [tmp_path / "none.csv"], tmp_path / "evidence.parquet", now=NOW)
+
+
+def test_empty_file_of_outcomes_is_no_error(tmp_path: Path) -> None:
+    write_log(tmp_path / "log", log_rows(3))
+    said = write_outcomes(tmp_path / "o.csv", [{"task_id": "", "correct": ""}])
+    said.write_text("task_id,correct\n")
+    assert ingest([tmp_path / "log"], [said], tmp_path / "evidence.parquet", now=NOW).waiting == 3
