@@ -10,6 +10,7 @@ TRACES ?=
 OUT ?= models
 DEST ?=
 VERSION ?=
+CONFIG ?= retune.toml
 
 .PHONY: help
 help: ## list the targets
@@ -60,6 +61,10 @@ format: .venv/installed ## put the code in the house format
 ship: .venv/installed ## serve the newest version of OUT, or VERSION=models/v3, from DEST=/folder/that/services/read
 	@test -n "$(DEST)" || { echo "make ship DEST=/folder/that/services/read [VERSION=models/v3]"; exit 2; }
 	@$(BIN)/tier-router ship "$(or $(VERSION),$(OUT))" "$(DEST)"
+
+.PHONY: retune
+retune: .venv/installed ## learn from a month of logs and promote what is no worse: make retune CONFIG=retune.toml
+	@$(BIN)/tier-router retune --config "$(CONFIG)"
 
 .PHONY: bench-latency
 bench-latency: .venv/installed ## measure one decision beside a bare Tokenizer, an empty call and scikit-learn

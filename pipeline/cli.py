@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from features.errors import InputError, RequestError, TierRouterError
+from pipeline import schedule_commands as scheduling
 from pipeline import ship_commands as publishing
 from pipeline.collect import commands as collecting
 from pipeline.console import AS_JSON, BAD_INPUT, FAILURE, FILE, INTERRUPTED, steps
+from pipeline.ingest import commands as ingesting
+from pipeline.retune import commands as retuning
 from pipeline.serve import commands as serving
 from pipeline.simulate import commands as practising
+from pipeline.watching import commands as watching
 
 if TYPE_CHECKING:
     from pipeline.recorder import Made
@@ -277,13 +281,16 @@ def demo(count: int, seed: int, out: Path) -> None:
 
 for command in (
     collecting.collect, collecting.grade, collecting.label, practising.simulate, publishing.ship, publishing.rollback,
-    serving.serve,
+    ingesting.ingest, retuning.retune, watching.watch, serving.serve, scheduling.schedule,
 ):  # fmt: skip
     commands.add_command(command)
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 2 bad input, 1 failure, 3 not all answered, 130 interrupted."""
+    """Run the command line.
+
+    Exit codes: 0 done, 2 bad input, 1 failure, 3 not all answered, 12 the claim is broken, 130 interrupted.
+    """
     signal.signal(signal.SIGTERM, _terminate)
     try:
         sys.exit(commands.main(standalone_mode=False))

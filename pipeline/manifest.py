@@ -117,6 +117,7 @@ def data(traces: Traces, parts: Parts) -> dict[str, Any]:
         "simulated": traces.simulated,
         "time_range": time_range(traces),
         "models": traces.models,
+        "fingerprints": traces.fingerprints,
         "split": parts.rule,
         "split_sizes": parts.sizes,
         "repeated_rows_left_out": traces.repeated,

@@ -14,6 +14,8 @@ FORMATS = {
     "usd": (1, "", "\N{NO-BREAK SPACE}USD"),
     "points": (1, "+.1f", ""),
     "shift": (1, "+.2f", ""),
+    "difference": (100, "+.2f", ""),
+    "loss": (1, ".4f", ""),
 }
 MISSING = "\N{EN DASH}"
 

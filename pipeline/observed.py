@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -51,6 +52,17 @@ class Observed:
         """P(pro correct) - P(flash correct) as the file computes it, float32[N]."""
         flash, pro = self.probabilities.astype(np.float32).T
         return np.asarray(pro - flash)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Observed]) -> Observed:
+        """One after the other; no group of one is a group of another."""
+        arrays = (item.name for item in fields(cls) if item.name not in ("groups", "usage"))
+        offsets = np.cumsum([0] + [int(part.groups.max(initial=-1)) + 1 for part in parts])
+        return cls(
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays},
+            groups=np.concatenate([part.groups + offset for part, offset in zip(parts, offsets, strict=False)]),
+            usage=Usage.concatenate([part.usage for part in parts]),
+        )
 
     def take(self, rows: NDArray[np.integer]) -> Observed:
         """Some of the rows, in that order, their groups numbered anew."""

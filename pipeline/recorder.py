@@ -78,7 +78,7 @@ class Recorder:
             StorageError: the store refuses; the version itself is complete.
         """
         try:
-            tracked = Tracked(**self._ask("record", str(folder.resolve())))
+            tracked = Tracked(**self.ask("record", str(folder.resolve())))
         except StorageError as error:
             raise StorageError(f"{error}; the version {folder} is complete, and not recorded") from error
         self.leave()
@@ -90,7 +90,7 @@ class Recorder:
         Raises:
             StorageError: the store refuses.
         """
-        return str(self._ask("find", digest))
+        return str(self.ask("find", digest))
 
     def crown(self, number: str) -> str:
         """Give the alias `champion` to a model version, or take it from all where "" is given; returns which had it.
@@ -98,13 +98,26 @@ class Recorder:
         Raises:
             StorageError: the store refuses.
         """
-        return str(self._ask("crown", number))
+        return str(self.ask("crown", number))
+
+    def reigning(self) -> str:
+        """SHA-256 of the `router.onnx` of the version with the alias `champion`; "" if none has it.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        return str(self.ask("reigning", CHAMPION))
 
     def leave(self) -> None:
         """End the process: it has nothing left to do, and would take its time to say goodbye."""
         self.process.kill()
 
-    def _ask(self, verb: str, argument: str) -> Any:
+    def ask(self, verb: str, argument: str) -> Any:
+        """What the process found.
+
+        Raises:
+            StorageError: its complaint.
+        """
         assert self.process.stdout is not None
         self._say([verb, argument])
         line = self.process.stdout.readline()
@@ -128,14 +141,15 @@ def has_store(out: Path) -> bool:
 
 
 @contextmanager
-def recorder(out: Path) -> Iterator[Recorder]:
+def recorder(out: Path, worker: str = WORKER) -> Iterator[Recorder]:
     """Start to load MLflow and to open the store.
 
     Args:
         out: existing folder of the embedded store; not used where MLFLOW_TRACKING_URI is set.
+        worker: the module that the process runs.
     """
     # -P: no module in the working directory may stand in for one of ours. A session of its own: Ctrl-C is for us.
-    command = [sys.executable, "-P", "-m", WORKER]
+    command = [sys.executable, "-P", "-m", worker]
     quiet = {**DEFAULTS, **os.environ}
     process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, env=quiet

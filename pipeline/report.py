@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from pipeline import figures
 from pipeline.findings import Findings, Target, WordEffect
@@ -103,17 +104,9 @@ def render(findings: Findings, manifest: Mapping[str, Any]) -> str:
         findings: what the evaluation found on the test part.
         manifest: as in `manifest.json`; keys the page does not know are listed as they are.
     """
-    page = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page.filters |= {"shown": shown, "interval": interval, "told": told, "sentence": sentence}
     slices, router = sorted(findings.slices, key=lambda one: -one.rows), findings.policy("router")
     kept = slices if len(slices) <= MOST_SLICES else slices[:LARGEST_SLICES]
-    return page.get_template(TEMPLATE.name).render(
+    return template(TEMPLATE.name).render(
         found=findings,
         manifest=manifest,
         router=router,
@@ -137,6 +130,20 @@ def render(findings: Findings, manifest: Mapping[str, Any]) -> str:
         longest_shift=_longest_shift(findings),
         facts=facts(manifest),
     )
+
+
+@functools.cache
+def template(name: str) -> Template:
+    """A page beside this module, with filters for numbers; what it is given is escaped."""
+    pages = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters |= {"shown": shown, "interval": interval, "told": told, "sentence": sentence}
+    return pages.get_template(name)
 
 
 def sections(findings: Findings, manifest: Mapping[str, Any]) -> dict[str, str]:

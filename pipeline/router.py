@@ -69,6 +69,11 @@ class Router:
         """Features float32[N, 10] and evidence float32[N], as they are in serving."""
         return measure(traces.tally, self.vocabulary.sums(traces.bags, traces.encoder.lexicon))
 
+    def see(self, traces: Traces) -> tuple[Features, NDArray[np.float32], Reals]:
+        """What `measure` gives, and the probabilities, float64[N, 2]."""
+        features, evidence = self.measure(traces)
+        return features, evidence, self.heads.probabilities(features)
+
     def gain(self, traces: Traces) -> NDArray[np.float32]:
         """P(pro correct) - P(flash correct), float32[N], rounded as the exported file rounds it."""
         return self.gain_of(self.measure(traces)[0])

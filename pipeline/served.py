@@ -12,11 +12,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from onnxruntime import InferenceSession
 
 from features.graph import FEATURES, REQUEST_INPUTS, session
-from features.measure import Tally
+from features.measure import Tally, measure
 from features.request import Request
-from features.vocabulary import WEIGHT_SCALE
+from features.vocabulary import WEIGHT_SCALE, sums
 from features.words import NUMBERS, PLACEHOLDERS, SYMBOLS, Tokenizer, batches_by_length
 from pipeline.artifact import read_whole, verified
 from pipeline.schema import TIERS
@@ -35,6 +36,34 @@ class WordMove:
 
     word: str
     gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """A version's two files, open; what they give to traces is what serving would."""
+
+    served: Served
+    scorer: InferenceSession
+
+    @classmethod
+    def open(cls, folder: Path) -> Files:
+        """Those of a version folder.
+
+        Raises:
+            ArtifactError: the folder is no version, or a file is not the one that the manifest describes.
+        """
+        known = read_whole(folder)["onnx"]
+        router, scorer = (
+            onnx.load_model_from_string(verified(folder, f"{name}.onnx", known[name])) for name in ("router", "scorer")
+        )
+        return cls(Served(router), session(scorer))
+
+    def see(self, traces: Traces) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+        """Features float32[N, 10], evidence float32[N], probabilities float64[N, 2]; words are counted once."""
+        sizes = sums(tuple(self.served.weights), self.served.weight_units, traces.bags, traces.encoder.lexicon)
+        features, evidence = measure(traces.tally, sizes)
+        (probabilities,) = self.scorer.run(["probabilities"], {"features": features})
+        return features, evidence, probabilities.astype(float)
 
 
 class Served:

@@ -152,6 +152,35 @@ class Serving(Strict):
     escalate_below: Share | None = None
 
 
+class Retuning(Strict):
+    """The monthly retune: what it reads, whom it serves, and how sure it has to be.
+
+    Attributes:
+        logs: folders or files of decision logs.
+        outcomes: files of outcomes of logged decisions.
+        mlflow: experiment whose traces carry assessments; None: none does.
+        traces: files of labelled traces that are learned from beside the logs: those of the first training.
+        audit: files of labelled traces of both tiers, drawn from the traffic at random.
+        out: folder of the versions and of MLflow's store.
+        dest: folder that services read; None: only the alias in MLflow moves.
+        newest_days: > 0, days that count as newest: drift is looked for in them, and champion and challenger are judged
+            on them.
+        margin: in (0, 1), accuracy, and share of always-pro's cost, by which a challenger may be worse.
+        audit_days: >= 1, days after which an audit sample is asked for before anything is fitted; None: never.
+    """
+
+    logs: tuple[Name, ...] = ()
+    outcomes: tuple[Name, ...] = ()
+    mlflow: Name | None = None
+    traces: tuple[Name, ...] = ()
+    audit: tuple[Name, ...] = ()
+    out: Name = "models"
+    dest: Name | None = None
+    newest_days: Positive = 31.0
+    margin: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.01
+    audit_days: Count | None = 92
+
+
 class Settings(Strict):
     """A whole file.
 
@@ -160,6 +189,7 @@ class Settings(Strict):
         judge: the model that grades.
         delivery: what becomes of answers.
         serving: how services decide.
+        retune: what the monthly retune reads and writes.
         price: own entries of the price table.
         peak_hours: own peak hours, which entries refer to by name.
     """
@@ -168,6 +198,7 @@ class Settings(Strict):
     judge: Judge = Judge()
     delivery: Delivery = Delivery()
     serving: Serving = Serving()
+    retune: Retuning = Retuning()
     price: tuple[Price, ...] = ()
     peak_hours: dict[str, PeakHours] = Field(default_factory=dict)
 
@@ -177,8 +208,8 @@ class Settings(Strict):
         return packaged().extended(self.price)
 
     def printed(self) -> dict[str, Any]:
-        """Everything that the file says and its defaults, as plain JSON values."""
-        return self.model_dump(mode="json", by_alias=True)
+        """What the file says and its defaults, as plain JSON values; without paths, for a manifest travels."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"retune"})
 
 
 def restored(printed: dict[str, Any]) -> Settings:

@@ -9,12 +9,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnxruntime import InferenceSession
 
 from features.errors import LearningError
 from features.graph import session
-from features.measure import measure
-from features.vocabulary import sums
 from pipeline import artifact, costs, diagnosis, export, held_out, manifest, parts, report
 from pipeline.config import Aim
 from pipeline.findings import Findings
@@ -26,9 +23,9 @@ from pipeline.policies import served_policies
 from pipeline.recorder import Made, Recorder
 from pipeline.router import FEWEST_ROWS
 from pipeline.sample import Priced
-from pipeline.served import Served
+from pipeline.served import Files, Served
 from pipeline.settings import Settings, restored
-from pipeline.traces import Traces, digest, load
+from pipeline.traces import digest, load
 from pipeline.tune import Tuned, tune
 
 Step = Callable[[str], None]
@@ -121,7 +118,7 @@ def asked(
     traces = load(paths, lambda rows: step(f"reading traces: {rows:,}"))
     divided = parts.split(traces, known["data"]["split"])
     step("deciding")
-    served, scorer, seed = Served(models["router"]), session(models["scorer"]), int(known["config"]["seed"])
+    files, seed = Files(Served(models["router"]), session(models["scorer"])), int(known["config"]["seed"])
     found: dict[str, Observed] = {}
     for name in held_out.PARTS:
         rows = getattr(divided, name)
@@ -133,7 +130,8 @@ def asked(
             )
         if name == "test":
             rows = rows[parts.drawn(len(rows), seed)]
-        found[name] = scored(traces.take(rows), served, scorer, seed)
+        taken = traces.take(rows)
+        found[name] = observed(taken, *files.see(taken), seed)
     models_now = {tier: name or known["data"]["models"][tier] for tier, name in traces.models.items()}
     rows_of = {
         "source": traces.source, "sha256": traces.sha256, "split_sizes": divided.sizes, "models": models_now,
@@ -146,14 +144,6 @@ def stated(data: Mapping[str, Any]) -> dict[str, Any]:
     """Which traces the rows are from."""
     kept = ("source", "sha256", "split_sizes", "models", "simulated")
     return {name: data[name] for name in kept if name in data}
-
-
-def scored(traces: Traces, served: Served, scorer: InferenceSession, seed: int) -> Observed:
-    """What the version makes of traces with both outcomes; their words are counted once, and its files do the rest."""
-    vocabulary = sums(tuple(served.weights), served.weight_units, traces.bags, traces.encoder.lexicon)
-    features, evidence = measure(traces.tally, vocabulary)
-    (probabilities,) = scorer.run(["probabilities"], {"features": features})
-    return observed(traces, features, evidence, probabilities.astype(float), seed)
 
 
 def evaluate(priced: Priced, tuned: Tuned, aim: Aim, warnings: Sequence[str]) -> Findings:

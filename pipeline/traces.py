@@ -94,6 +94,10 @@ class Traces:
         parts = {name: getattr(self, name).take(rows) for name in ("bags", "tally", "usage")}
         return Traces(**{**values, **taken, **parts})
 
+    def with_outcomes(self, outcomes: NDArray[np.float64]) -> Traces:
+        """The same traces with other outcomes, float64[N, 2]."""
+        return replace(self, outcomes=outcomes)
+
     @property
     def both_observed(self) -> NDArray[np.bool_]:
         """Rows on which the outcomes of both tiers are known."""

@@ -218,6 +218,21 @@ def crown(opened: Store, number: str) -> str:
         return had
 
 
+def reigning(opened: Store, alias: str) -> str:
+    """SHA-256 of the `router.onnx` of the model version with an alias; "" if none has it.
+
+    Raises:
+        StorageError: the store refuses.
+    """
+    with _moving():
+        found = opened.client.search_registered_models(f"name = '{MODEL_NAME}'")
+        number = found[0].aliases.get(alias) if found else None
+        if number is None:
+            return ""
+        run_id = opened.client.get_model_version(MODEL_NAME, str(number)).run_id
+        return str(opened.client.get_run(run_id).data.tags.get(DIGEST, "")) if run_id else ""
+
+
 def numbers(manifest: Mapping[str, Any]) -> dict[str, float]:
     """The router's metrics on both parts, with the ends of their intervals, by name; undefined ones are left out."""
     ends = {"value": "", "low": "_low", "high": "_high"}
@@ -232,5 +247,8 @@ def numbers(manifest: Mapping[str, Any]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    verbs = {"record": lambda opened, folder: asdict(record(opened, Path(folder))), "find": find, "crown": crown}
+    verbs = {
+        "record": lambda opened, folder: asdict(record(opened, Path(folder))), "find": find, "crown": crown,
+        "reigning": reigning,
+    }  # fmt: skip
     serve(prepare, verbs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -37,6 +38,11 @@ class Usage:
     def take(self, rows: NDArray[np.integer]) -> Usage:
         """Of some requests, in that order."""
         return Usage(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Usage]) -> Usage:
+        """One after the other."""
+        return cls(**{item.name: np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(cls)})
 
 
 COLUMNS = tuple(item.name for item in fields(Usage))

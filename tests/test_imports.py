@@ -14,10 +14,10 @@ import pytest
 WAIT_SECONDS = 120
 # Left to right: a module may import those before it, never one after it. CONTRIBUTING says why.
 ORDER = (
-    "beside", "limits", "listening", "tables", "prices", "endpoint", "settings", "schema", "usage", "reading",
-    "traces", "parts", "metrics", "guarantee", "heads", "router", "observed", "evidence", "weights", "costs",
-    "frontier", "artifact",
-    "pointer", "held_out", "sample", "objective", "certificate", "findings", "config", "tune", "served", "golden",
+    "beside", "alone", "limits", "listening", "tables", "prices", "endpoint", "settings", "schema", "usage", "reading",
+    "traces", "parts", "metrics", "guarantee", "sequential", "heads", "router", "observed", "evidence", "weights",
+    "costs", "frontier", "artifact", "pointer", "history", "held_out",
+    "sample", "objective", "certificate", "findings", "config", "tune", "served", "golden",
     "export", "baselines", "policies", "rivals", "cascade", "money", "diagnosis", "generalisation", "evaluate",
     "manifest", "plan", "numerals", "worth", "spoken", "figures", "report", "recorder", "tracking", "registry", "train",
     "sibling", "assess", "anonymise", "route",
@@ -39,11 +39,24 @@ ORDER = (
         "log", "decider",
     )),
     "verified", "destination", "ship",
+    *(f"ingest.{name}" for name in (
+        "layouts", "braces", "lines", "logs", "pool", "spill", "once", "usable", "statements", "joined", "clocks", "result",
+        "writing", "traced", "assessed", "ingest",
+    )),
+    "nuisance", "off_policy", "inferred", "gate", "challenger",
+    *(f"drift.{name}" for name in ("finding", "distance", "traffic", "answers", "facts", "measure", "page")),
+    *(f"retune.{name}" for name in (
+        "division", "standing", "record", "certified", "found", "judging", "version", "material", "page", "inquiry",
+        "monthly",
+    )),
+    "console", "schedule",
+    *(f"watching.{name}" for name in ("ledger", "rows", "look")),
     *(f"serve.{name}" for name in (
         "bodies", "connections", "measures", "apart", "service", "spelling", "headers", "chat",
         "upstream", "tiers", "answers", "escalation", "attempt", "course", "passing", "front", "app", "server",
     )),
-    "demo", "console", "collect.commands", "simulate.commands", "ship_commands", "serve.commands", "cli",
+    "demo", "collect.commands", "simulate.commands", "ship_commands", "schedule_commands", "watching.commands",
+    "ingest.commands", "retune.commands", "serve.commands", "cli",
 )  # fmt: skip
 HEAVY = (
     "numpy",
@@ -166,12 +179,12 @@ def test_serving_model_imports_nothing_of_ours(project: Path) -> None:
     assert not roots & {"features", "pipeline"}
 
 
-def test_only_tracking_and_registry_know_mlflow(project: Path) -> None:
+def test_only_four_modules_know_mlflow(project: Path) -> None:
     users = {
         name for name, path in modules(project / "pipeline").items()
         if any(other.split(".")[0] == "mlflow" for other in imported(path))
     }  # fmt: skip
-    assert users == {"tracking", "registry", ALONE}
+    assert users == {"tracking", "registry", "ingest.assessed", ALONE}
 
 
 def test_only_the_command_line_prints_and_exits(project: Path) -> None:

@@ -66,6 +66,8 @@ MILLION_SECONDS, MILLION_GIGABYTES = at_most(120, 60), at_most(4, 2)
 LINEAR = at_most(1.0)
 # The aim is the level itself; the bar allows for two standard errors of 2,000 data sets.
 GUARANTEES_BROKEN = at_most(0.06, 0.05)
+# The level itself, over all looks.
+FALSE_ALARMS = at_most(0.05, 0.05)
 # Percentage points at 5,000 rows; the aim is what a test reaches that takes the sums as normal, which is no guarantee.
 GUARANTEED_CALLS = at_most(10.0, 8.5)
 RETUNE_SECONDS = at_most(5, 3)
@@ -78,3 +80,6 @@ COLLECT_GIGABYTES = at_most(0.3, 0.2)
 REACHED = Goal(0.90, 0.95)
 DEMO_SECONDS = at_most(120, 60)
 IMPORT_MS = at_most(40, 25)
+INGEST_SECONDS, INGEST_GIGABYTES = at_most(60), at_most(2.5)
+# Of the coverage of 95 % intervals, from 0.95.
+COVERAGE_OFF = at_most(0.02, 0.015)

@@ -1,0 +1,56 @@
+"""What becomes of the guarantee: tested again on audits, unchanged, or lapsed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline import guarantee
+from pipeline.evidence import Evidence, Mask
+from pipeline.gate import FEWEST_GROUPS
+from pipeline.guarantee import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """The state of a guarantee.
+
+    Attributes:
+        state: "holds", "not shown", "unchanged" or "lapsed".
+        p_value: of the test on audited tasks; None where it was not made.
+        groups: audited.
+        why: in one sentence.
+    """
+
+    state: str
+    p_value: float | None
+    groups: int
+    why: str
+
+
+def retested(claim: Claim, evidence: Evidence, to_pro: Mask, *, moved: bool, drifted: bool) -> Guarantee:
+    """Test the claim on the audited tasks of the newest evidence; the rule was chosen without them, so one test does.
+
+    Args:
+        claim: that was made of the version.
+        evidence: newest, with audited tasks.
+        to_pro: bool[N], what the version that is to serve decides.
+        moved: whether that is another version than the claim was made of.
+        drifted: whether the traffic, the models or the answers have changed since.
+    """
+    rows = np.flatnonzero(evidence.audited)
+    audited = evidence.rows.take(rows)
+    groups = len(np.unique(audited.groups))
+    if groups >= FEWEST_GROUPS:
+        place = np.where(to_pro[rows], 2, 1)
+        p_value = float(guarantee.p_values(claim, audited.outcomes, audited.groups, place, 2)[1])
+        if p_value <= claim.risk:
+            return Guarantee("holds", p_value, groups, f"shown again on {groups:,} audited tasks")
+        why = f"{groups:,} audited tasks do not show it (p = {p_value:.2g})"
+        return Guarantee("lapsed" if moved or drifted else "not shown", p_value, groups, why)
+    if drifted:
+        return Guarantee("lapsed", None, groups, "the traffic or the answers have changed, and no audit shows it again")
+    if moved:
+        return Guarantee("lapsed", None, groups, "another version is to serve, and no audit shows it of that one")
+    return Guarantee("unchanged", None, groups, "nothing has changed, and no audit tests it again")

@@ -1,0 +1,184 @@
+"""What a retune finds out: whether anything drifted, what should serve, and whether it may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from features.errors import LearningError, TargetError
+from pipeline.certificate import tested
+from pipeline.challenger import HALF_LIVES, Proposal, Sees, propose, seen
+from pipeline.config import Aim
+from pipeline.costs import Tariff
+from pipeline.drift.facts import Deployed
+from pipeline.drift.finding import Drift
+from pipeline.drift.measure import measure
+from pipeline.frontier import Rules
+from pipeline.gate import Verdict
+from pipeline.observed import Observed, observed
+from pipeline.parts import drawn
+from pipeline.retune import material, version
+from pipeline.retune.certified import Guarantee, retested
+from pipeline.retune.division import Division, divide
+from pipeline.retune.found import Found, Learned
+from pipeline.retune.judging import contest
+from pipeline.retune.material import Material
+from pipeline.retune.standing import Champion
+from pipeline.router import FEWEST_ROWS
+from pipeline.schema import TIERS
+from pipeline.settings import Settings
+from pipeline.traces import Traces
+from pipeline.tune import to_pro
+
+MOST_FOR_DRIFT = 200_000
+AUDIT_SIZE = 500
+DAY = np.timedelta64(1, "D")
+
+Step = Callable[[str], None]
+
+
+def inquire(
+    settings: Settings, champion: Champion, aim: Aim, tariff: Tariff, about: Found, key: str, step: Step
+) -> tuple[Found, Verdict, str, str]:
+    """All that is found out, the verdict, why, and the folder name of the version that was made, if one is to serve."""
+    assert about.ingested is not None
+    try:
+        gathered = material.read(settings.retune, about.ingested, step)
+        division = divide(gathered.traces, champion.manifest["data"]["split"], settings.retune.newest_days)
+        step("looking for drift")
+        drift = _drift(champion, gathered, division, tariff)
+        about = replace(about, drift=drift)
+        if due := _audit_due(champion, gathered, settings.retune.audit_days):
+            return about, Verdict.NOT_ENOUGH, due, ""
+        step("learning")
+        proposal = _proposal(champion, gathered.traces, division, tariff, aim)
+        about = replace(about, learned=_learned(champion, proposal))
+        step("judging")
+        seed, judged_on = _seed(champion), gathered.traces.take(division.judged)
+        judged, policies, evidence, decided = contest(
+            judged_on, champion.contender, proposal.contender, tariff, settings.retune.margin, seed
+        )
+    except LearningError as error:
+        return about, Verdict.NOT_ENOUGH, str(error), ""
+    except TargetError as error:
+        return about, Verdict.KEEP, str(error), ""
+    promoted = judged.verdict is Verdict.PROMOTE
+    guarantee = retested(
+        aim.claim, evidence, decided if promoted else _champions(champion, evidence.rows), moved=promoted,
+        drifted=drift.alarm,
+    )  # fmt: skip
+    about = replace(about, judged=judged, policies=policies, guarantee=guarantee)
+    if not promoted:
+        return about, judged.verdict, judged.why, ""
+    step("writing the version")
+    made = _version(settings, champion, proposal, gathered, division, tariff, aim, about, key, guarantee)
+    return about, judged.verdict, judged.why, made.name
+
+
+def _champions(champion: Champion, rows: Observed) -> Any:
+    return to_pro(rows, champion.contender.point)
+
+
+def _drift(champion: Champion, gathered: Material, division: Division, tariff: Tariff) -> Drift:
+    held, seed = champion.held, _seed(champion)
+    rows = division.newest[drawn(len(division.newest), seed, MOST_FOR_DRIFT)]
+    newest = seen(champion.contender.seer, gathered.traces.take(rows), seed)
+    data = champion.manifest.get("retuned_on", champion.manifest["data"])
+    before = {
+        tier: Deployed(_named(data["models"][tier]), _named(data.get("fingerprints", {}).get(tier, "")))
+        for tier in TIERS
+    }
+    names = {tier: (before[tier], gathered.deployed[tier]) for tier in TIERS}
+    tariffs = champion.manifest["tariff"], tariff.printed()
+    return measure(Observed.concatenate([held.tune, held.test]), newest, names, tariffs, seed)
+
+
+def _named(name: str | None) -> frozenset[str]:
+    return frozenset({name} if name else ())
+
+
+def _audit_due(champion: Champion, gathered: Material, days: int | None) -> str:
+    """Why an audit is asked for before anything is fitted; "" where none is due."""
+    times = gathered.traces.time[gathered.traces.chosen >= 0]
+    times = times[~np.isnat(times)]
+    if days is None or not len(times):
+        return ""
+    last = gathered.audited
+    if np.isnat(last):
+        last = np.datetime64(datetime.fromisoformat(audited_at(champion)).astimezone(UTC).replace(tzinfo=None), "us")
+    if times.max() - last <= days * DAY:
+        return ""
+    return (
+        f"the last tasks that both tiers were asked are of {str(last)[:10]}, more than {days} days before the newest "
+        f"decision: draw about {AUDIT_SIZE} requests at random, ask both tiers (tier-router collect, label), and name "
+        "the file under [retune] audit"
+    )
+
+
+def audited_at(champion: Champion) -> str:
+    """When both tiers were last asked the same tasks, as far as the champion knows, ISO 8601."""
+    known = champion.manifest.get("retune", {})
+    return str(known.get("audited_at", champion.manifest["created_at"]))
+
+
+def _proposal(champion: Champion, traces: Traces, division: Division, tariff: Tariff, aim: Aim) -> Proposal:
+    seed = _seed(champion)
+    refit = min(len(division.tune), len(division.test)) >= FEWEST_ROWS
+
+    def last(seer: Sees, rules: Rules) -> int:
+        if not aim.certify:
+            return len(rules) - 1
+        own = seer is champion.contender.seer
+        tune = traces.take(division.tune)
+        rows = champion.held.tune if own else observed(tune, *seer.see(tune), seed)
+        return tested(aim.claim, rows, rules)[0]
+
+    return propose(
+        traces.take(division.fit), traces.take(division.recent), champion.contender, tariff, aim.objective, seed,
+        HALF_LIVES if refit else (), last,
+    )  # fmt: skip
+
+
+def _learned(champion: Champion, proposal: Proposal) -> Learned:
+    fitted = proposal.fitted
+    return Learned(
+        "kept" if fitted is None else "new",
+        None if fitted is None else fitted.half_life_days,
+        proposal.losses,
+        (0, 0) if fitted is None else fitted.weights.seen,
+        (0.0, 0.0) if fitted is None else fitted.weights.effective,
+        champion.contender.point.threshold,
+        proposal.contender.point.threshold,
+    )
+
+
+def _version(
+    settings: Settings, champion: Champion, proposal: Proposal, gathered: Material, division: Division,
+    tariff: Tariff, aim: Aim, about: Found, key: str, guarantee: Guarantee,
+) -> Path:  # fmt: skip
+    """Write the version that is to serve, unless a run that was killed has done so, and have it in MLflow."""
+    out = champion.folder.parent
+    made = version.made_for(out, key)
+    if made is None:
+        last = str(gathered.audited) + "+00:00" if not np.isnat(gathered.audited) else audited_at(champion)
+        said = {"key": key, "champion": champion.name, "audited_at": last, **_kept(about)}
+        warnings = [f"the guarantee has lapsed: {guarantee.why}"] if guarantee.state == "lapsed" else []
+        made = version.write(
+            champion, proposal, gathered.traces, division, tariff, aim, settings, said, warnings
+        )  # fmt: skip
+    return made
+
+
+def _kept(about: Found) -> dict[str, Any]:
+    """What the manifest keeps of it."""
+    printed = about.printed()
+    return {name: printed[name] for name in ("learned", "judged", "guarantee")}
+
+
+def _seed(champion: Champion) -> int:
+    return int(champion.manifest["config"]["seed"])

@@ -1,0 +1,72 @@
+"""Champion and challenger on the newest evidence that neither was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from features.errors import LearningError
+from pipeline.challenger import Contender, seen
+from pipeline.costs import Tariff
+from pipeline.evidence import Evidence, Mask
+from pipeline.gate import Judged, judge
+from pipeline.inferred import Amounts, infer
+from pipeline.nuisance import Nuisances
+from pipeline.off_policy import doubly_robust, ips, naive, overlap, self_normalised
+from pipeline.retune.found import Policy
+from pipeline.traces import Traces
+from pipeline.tune import to_pro
+
+FEWEST = 100
+
+
+def contest(
+    traces: Traces, champion: Contender, challenger: Contender, tariff: Tariff, margin: float, seed: int
+) -> tuple[Judged, tuple[Policy, ...], Evidence, Mask]:
+    """Judge a challenger; returns the judgement, what policies get, the evidence and what the challenger decides on it.
+
+    Args:
+        traces: newest evidence that neither was made from.
+        champion, challenger: to compare.
+        tariff: whose prices apply.
+        margin: by which the challenger may be worse.
+        seed: of folds.
+
+    Raises:
+        LearningError: too few of the traces say anything about the tiers.
+    """
+    evidence = seen(champion.seer, traces, seed)
+    usable = np.flatnonzero(evidence.usable)
+    if len(usable) < FEWEST:
+        raise LearningError(
+            f"only {len(usable)} newest requests that nobody learned from say anything about the tiers, at least "
+            f"{FEWEST} are needed: wait for more outcomes, or ask both tiers a sample (tier-router collect)"
+        )
+    mine = to_pro(evidence.rows, champion.point)
+    theirs = to_pro(seen(challenger.seer, traces, seed).rows, challenger.point)
+    amounts = infer(evidence, tariff, seed)
+    one, other = mine[usable], theirs[usable]
+    named = {"always flash": np.zeros_like(one), "always pro": np.ones_like(one), "champion": one, "challenger": other}
+    policies = tuple(_policies(amounts, named))
+    return judge(amounts, one, other, margin), policies, evidence, theirs
+
+
+def _policies(amounts: Amounts, named: dict[str, Mask]) -> Iterator[Policy]:
+    asked, known = amounts.asked, Nuisances(amounts.expected, amounts.arrival)
+    for name, decided in named.items():
+        try:
+            overlap(asked, decided).check()
+        except LearningError as error:
+            yield Policy(name, float(decided.mean()), None, None, None, None, None, str(error))
+            continue
+        yield Policy(
+            name,
+            float(decided.mean()),
+            doubly_robust(amounts.accuracy, decided, asked.groups),
+            doubly_robust(amounts.costs.delivery, decided, asked.groups),
+            ips(asked, known, decided),
+            self_normalised(asked, known, decided),
+            naive(asked, decided),
+            "",
+        )

@@ -1,0 +1,135 @@
+"""A challenger as a version: its files, compared with what was judged before they are written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from features.errors import ArtifactError
+from pipeline import artifact, held_out, manifest, observed, parts, report, sibling, train
+from pipeline.certificate import certificate, tested
+from pipeline.challenger import Fitted, Proposal
+from pipeline.config import Aim, Config
+from pipeline.costs import Tariff
+from pipeline.export import export
+from pipeline.findings import Findings
+from pipeline.held_out import HeldOut
+from pipeline.money import remarks
+from pipeline.retune.division import Division
+from pipeline.retune.standing import Champion
+from pipeline.sample import Priced
+from pipeline.settings import Settings
+from pipeline.traces import Traces
+from pipeline.tune import Tuned, over
+
+
+def made_for(out: Path, key: str) -> Path | None:
+    """The folder of the version that a retune on this evidence wrote, if it did."""
+    for folder in reversed(artifact.versions(out)):
+        with suppress(ArtifactError):
+            if artifact.read_manifest(folder).get("retune", {}).get("key") == key:
+                return folder
+    return None
+
+
+def write(
+    champion: Champion, proposal: Proposal, traces: Traces, division: Division, tariff: Tariff, aim: Aim,
+    settings: Settings, about: Mapping[str, Any], warnings: list[str],
+) -> Path:  # fmt: skip
+    """Write the version; returns its folder.
+
+    Args:
+        champion: that it is to replace.
+        proposal: what it is.
+        traces, division: it was made from.
+        tariff, aim, settings: it was tuned with.
+        about: what the manifest says of the evidence, under "retune".
+        warnings: sentences that a reader must not miss.
+
+    Raises:
+        ParityError: the files would decide otherwise than what was judged.
+        StorageError: it cannot be written.
+    """
+    held = champion.held if proposal.fitted is None else held_by(proposal.fitted, traces, division, champion, proposal)
+    priced = Priced.of(held, tariff, int(champion.manifest["config"]["seed"]))
+    tuned = Tuned(proposal.contender.point, _certificate(priced, proposal, aim))
+    said = [*warnings, *remarks(aim, tariff)]
+    findings = sibling.evaluate(priced, tuned, aim, said)
+    with artifact.new_version(champion.folder.parent) as new:
+        common = {
+            "retune": dict(about),
+            "tiers": manifest.tiers(traces.models, settings, tariff),
+            "held_out": held_out.write(new, held),
+        }
+        if proposal.fitted is None:
+            complete = _with_threshold(new, champion, priced, tuned, findings, held, aim, settings, common)
+        else:
+            complete = _fitted(new, champion, proposal.fitted, traces, division, priced, tuned, findings, aim,
+                               settings, common)  # fmt: skip
+        return artifact.publish(new, complete)
+
+
+def held_by(
+    fitted: Fitted, traces: Traces, division: Division, champion: Champion, proposal: Proposal
+) -> HeldOut:  # fmt: skip
+    """Rows with both outcomes that were not fitted on, as the new router sees them."""
+    seed = int(champion.manifest["config"]["seed"])
+    test = division.test[parts.drawn(len(division.test), seed)]
+    tune, tested_on = (observed.observe(fitted.router, traces.take(rows), seed) for rows in (division.tune, test))
+    return HeldOut(tune.observed, tested_on.observed, proposal.contender.rules)
+
+
+def _certificate(priced: Priced, proposal: Proposal, aim: Aim) -> Any:
+    rows, rules, at = priced.tuned.rows, priced.rules, proposal.at
+    return certificate(aim.claim, rows, rules, over(priced.tuned, rules), at, at, tested(aim.claim, rows, rules))
+
+
+def _with_threshold(
+    new: Path, champion: Champion, priced: Priced, tuned: Tuned, findings: Findings, held: HeldOut, aim: Aim,
+    settings: Settings, common: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """The champion's coefficients at another threshold."""
+    known, folder = champion.manifest, champion.folder
+    models = {
+        name: onnx.load_model_from_string(artifact.verified(folder, f"{name}.onnx", known["onnx"][name]))
+        for name in ("router", "scorer")
+    }
+    described = {
+        **known, "version": artifact.version_of(new), "retuned_from": known["version"],
+        "fitted_in": known.get("fitted_in", known["version"]), **manifest.made_now(),
+        **manifest.choices(aim, priced, tuned, findings), **common,
+        "config": {**known["config"], **aim.printed(), "settings": settings.printed()},
+    }  # fmt: skip
+    complete = sibling.write(models, new, described, held, tuned)
+    if (pickled := folder / "router.joblib").exists():
+        shutil.copyfile(pickled, new / pickled.name)
+    (new / "report.html").write_text(report.render(findings, complete), encoding="utf-8")
+    return complete
+
+
+def _fitted(
+    new: Path, champion: Champion, fitted: Fitted, traces: Traces, division: Division, priced: Priced, tuned: Tuned,
+    findings: Findings, aim: Aim, settings: Settings, common: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """New coefficients."""
+    rule = champion.manifest["data"]["split"]
+    divided = parts.Parts(division.fit[fitted.weights.rows], division.tune, division.test, dict(rule))
+    config = Config(
+        tuple(Path(name) for name in traces.source.split(", ")), new.parent, int(champion.manifest["config"]["seed"]),
+        str(rule["by"]), aim, settings,
+    )  # fmt: skip
+    described = manifest.describe(
+        artifact.version_of(new), config, manifest.data(traces, divided), fitted.router, priced, tuned, findings,
+        common["held_out"],
+    ) | dict(common)  # fmt: skip
+    sample = traces.take(np.sort(division.tune)[: train.EXPORT_ROWS])
+    exported = export(fitted.router, tuned.point, sample, manifest.as_metadata(described))
+    complete = manifest.with_files(described, exported)
+    train.write(new, fitted.router, exported, report.render(findings, complete))
+    return complete
