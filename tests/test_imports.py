@@ -39,7 +39,7 @@ ORDER = (
     )),
     "verified", "destination", "ship",
     *(f"serve.{name}" for name in (
-        "bodies", "connections", "measures", "apart", "service", "spelling", "headers", "chat",
+        "bodies", "connections", "measures", "apart", "together", "service", "spelling", "headers", "chat",
         "upstream", "tiers", "answers", "escalation", "attempt", "course", "passing", "front", "app", "server",
     )),
     "demo", "console", "collect.commands", "simulate.commands", "ship_commands", "serve.commands", "cli",

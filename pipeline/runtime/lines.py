@@ -59,6 +59,6 @@ def line_of(row: Mapping[str, Any], form: str) -> bytes:
 
 def _failures_of_words() -> tuple[type[Exception], ...]:
     """What may be raised where words are counted, looked up only once that has happened."""
-    from pipeline.runtime.opened import UNUSABLE
+    from pipeline.runtime.opened import FAILURES
 
-    return (*UNUSABLE, ArithmeticError, LookupError, MemoryError, OSError, TypeError)
+    return FAILURES
