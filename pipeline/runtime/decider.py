@@ -284,5 +284,5 @@ def _scored(opened: Opened, asked: Sequence[Needs]) -> dict[int, Scores]:
         return {}
 
 
-def _no_words(_prompt: str) -> list[str]:
-    return []
+def _no_words(prompts: Sequence[str]) -> list[list[str]]:
+    return [[] for _ in prompts]

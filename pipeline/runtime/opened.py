@@ -23,7 +23,7 @@ INPUTS = {"context_bytes": np.int64, "tool_count": np.int64, "turn_count": np.in
 OUTPUTS = ("probabilities", "gain", "evidence", "use_pro")
 LARGEST_DIFFERENCE = 1e-6
 # Most of a short run is the same for one row and for many; beyond this, padding costs what that saves.
-MOST_ROWS, LARGEST_RUN = 32, 32_000  # characters, of the longest row times the rows
+MOST_ROWS, LARGEST_RUN = 32, 20_000  # characters, of the longest row times the rows
 # One for all calls: to make it anew takes longer than some of the graph's nodes.
 RUN = onnxruntime.RunOptions()
 # Words take the first node only, and not the three dozen after it.
@@ -159,18 +159,21 @@ class Opened:
         columns = self.session.run(OUTPUTS, feeds, RUN)
         return [Scores(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
-    def words(self, prompt: str) -> list[str]:
-        """The words of a prompt, as the router sees them, in order."""
-        feeds = {name: np.zeros(1, kind) for name, kind in INPUTS.items()}
-        (words,) = self.session.run(["words"], {"prompt": np.array([prompt], object), **feeds}, ONLY_FETCHED)
-        found: list[str] = words[0].tolist()
-        return found
+    def words(self, prompts: Sequence[str]) -> list[list[str]]:
+        """The words of prompts, as the router sees them, in order; "" behind those of shorter ones is padding."""
+        found: dict[int, list[str]] = {}
+        for rows in runs([len(prompt) for prompt in prompts]):
+            feeds = {name: np.zeros(len(rows), kind) for name, kind in INPUTS.items()}
+            feeds["prompt"] = np.array([prompts[row] for row in rows], object)
+            [words] = self.session.run(["words"], feeds, ONLY_FETCHED)
+            found.update(zip(rows, words.tolist(), strict=True))
+        return [found[row] for row in range(len(prompts))]
 
 
 def runs(lengths: Sequence[int]) -> Iterator[list[int]]:
     """Which rows share a run: those of similar lengths, for each is padded to the longest.
 
-    >>> list(runs([20, 31_000, 300, 10]))
+    >>> list(runs([20, 11_000, 300, 10]))
     [[3, 0, 2], [1]]
     """
     rows: list[int] = []
