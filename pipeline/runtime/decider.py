@@ -8,9 +8,8 @@ import os
 import random
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from features.errors import InputError, RequestError
 from features.request import Request
@@ -31,8 +30,7 @@ LARGEST_EXPLORE = 0.5
 LARGEST_SCORED = 1_000_000  # characters of a prompt
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """How a `Decider` decides.
 
     Attributes:
@@ -46,12 +44,15 @@ class Options:
     """
 
     explore: float = 0.02
-    limits: Mapping[str, Limits] = field(default_factory=dict)
-    models: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, Limits] = {}
+    models: Mapping[str, str] = {}
     realtime_first_token_s: float = 2.0
     poll_s: float = 1.0
     log: LogOptions | None = None
     seed: int | None = None
+
+
+STANDARD = Options()
 
 
 class Decider:
@@ -73,7 +74,7 @@ class Decider:
         self._random = random.SystemRandom() if options.seed is None else random.Random(options.seed)  # noqa: S311  # no secret
 
     @classmethod
-    def open(cls, address: str | Path, options: Options = Options()) -> Self:
+    def open(cls, address: str | Path, options: Options = STANDARD) -> Self:
         """Open a version and, where its place may name another one later, watch that place.
 
         Args:
@@ -265,7 +266,7 @@ def _end(watch: Watch, log: DecisionLog | None) -> None:
 
 def _needs(request: str | Mapping[str, Any] | Request | Needs, first_token_s: float | None) -> Needs:
     if isinstance(request, Needs):
-        return request if first_token_s is None else replace(request, first_token_s=first_token_s)
+        return request if first_token_s is None else request._replace(first_token_s=first_token_s)
     if isinstance(request, Request):
         return Needs(request, None, first_token_s)
     if isinstance(request, str):
