@@ -6,7 +6,6 @@ that changes its meaning raises `SCHEMA`, and readers refuse a schema they do no
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import time
@@ -163,6 +162,8 @@ def verified(folder: Path, name: str, stated: Mapping[str, Any]) -> bytes:
     Raises:
         ArtifactError: it cannot be read, or is not the file that the manifest describes.
     """
+    import hashlib  # it loads OpenSSL, which takes longer than all else that a decision needs of Python
+
     path = folder / name
     try:
         content = path.read_bytes()

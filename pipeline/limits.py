@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from features.request import Request, byte_length
 
@@ -18,8 +17,7 @@ MOST_NAMED = 3
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What may be asked of a tier; None stands for no limit.
 
     Attributes:
@@ -43,8 +41,7 @@ class Limits:
         return cls(**{**table, "modalities": None if modalities is None else tuple(modalities)})
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(NamedTuple):
     """What a request takes of a tier.
 
     Attributes:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from features.errors import ArtifactError
 
@@ -21,8 +20,7 @@ DIGITS = 12
 SHIPPED_NAME = re.compile(rf"v[1-9][0-9]*-[0-9a-f]{{{DIGITS}}}")
 
 
-@dataclass(frozen=True, slots=True)
-class Pointer:
+class Pointer(NamedTuple):
     """What is served, and what was before.
 
     Attributes:

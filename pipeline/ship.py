@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -183,8 +183,8 @@ def _after(before: Pointer | None, name: str, keep: int) -> Pointer:
     if before is None:
         return Pointer(name, (), _now())
     earlier = tuple(each for each in dict.fromkeys((before.current, *before.earlier)) if each != name)[: keep - 1]
-    changed = replace(before, current=name, earlier=earlier)
-    return changed if changed == before else replace(changed, at=_now())
+    changed = before._replace(current=name, earlier=earlier)
+    return changed if changed == before else changed._replace(at=_now())
 
 
 def _compare(folder: Path, source: Verified) -> None:

@@ -304,6 +304,13 @@ def test_decisions_are_logged_with_what_served_them(trained: Any, tmp_path: Path
     assert "prompt" not in rows[first.id]
 
 
+@given(prompts=st.lists(st.text(st.sampled_from([*"ab7+ ", "\n", "の"]), max_size=40), max_size=8))
+def test_words_of_prompts_are_those_of_each(decider: Decider, prompts: list[str]) -> None:
+    words = decider.watch.opened.words
+    together = [[word for word in found if word] for found in words(prompts)]
+    assert together == [[word for word in words([prompt])[0] if word] for prompt in prompts]
+
+
 def test_forked_process_goes_on_deciding(trained: Any, tmp_path: Path) -> None:
     script = (
         "import os, sys\n"

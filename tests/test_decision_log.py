@@ -41,8 +41,10 @@ from pipeline.runtime.log import DecisionLog, LogOptions
 folder, form = Path(sys.argv[1]), sys.argv[2]
 log = DecisionLog(LogOptions(folder, form))
 log.start()
+def split(prompts):
+    return [prompt.split() for prompt in prompts]
 def put(number, log=log):
-    log.put({"task_id": str(number)}, "one two two", str.split)
+    log.put({"task_id": str(number)}, "one two two", split)
 def until(done):
     end = time.monotonic() + 30
     while not done():
@@ -151,13 +153,17 @@ def wait_for(done: Callable[[], Any]) -> None:
         time.sleep(0.005)
 
 
-def no_words(_prompt: str) -> list[str]:
-    return []
+def split(prompts: Sequence[str]) -> list[list[str]]:
+    return [prompt.split() for prompt in prompts]
+
+
+def no_words(prompts: Sequence[str]) -> list[list[str]]:
+    return [[] for _ in prompts]
 
 
 def put(log: DecisionLog, *prompts: str) -> None:
     for at, prompt in enumerate(prompts):
-        log.put({"task_id": str(at)}, prompt, str.split)
+        log.put({"task_id": str(at)}, prompt, split)
 
 
 def script(*parts: str, folder: Path, form: str = "jsonl", more: Sequence[str] = ()) -> list[str]:
@@ -171,14 +177,14 @@ def test_rows_are_written_as_they_were_put(tmp_path: Path) -> None:
     put_in = [{"task_id": str(at), "gain": -0.25, "chosen": "pro", "pro_model": None, "n": at} for at in range(1000)]
     with opened(tmp_path, text="none") as log:
         for row in put_in:
-            log.put(dict(row), "a prompt", str.split)
+            log.put(dict(row), "a prompt", split)
     assert rows(tmp_path) == put_in
     assert (log.written, log.dropped, log.failed, log.trouble) == (1000, 0, 0, "")
 
 
 def test_counts_tell_the_words_but_neither_their_order_nor_their_padding(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
-        log.put({}, "to be or not to be", lambda prompt: [*prompt.split(), "", ""])
+        log.put({}, "to be or not to be", lambda prompts: [[*prompt.split(), "", ""] for prompt in prompts])
     assert rows(tmp_path) == [{"words": {"to": 2, "be": 2, "or": 1, "not": 1}}]
     assert list(rows(tmp_path)[0]["words"]) == ["be", "not", "or", "to"]
 
@@ -187,7 +193,7 @@ def test_counts_tell_the_words_but_neither_their_order_nor_their_padding(tmp_pat
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_no_text_of_a_prompt_is_kept_unless_asked_for(tmp_path: Path, form: str, text: str, kept: Row) -> None:
     with opened(tmp_path, form=form, text=text) as log:
-        log.put({"task_id": "1"}, "hidden prompt", str.split)
+        log.put({"task_id": "1"}, "hidden prompt", split)
     (path,) = tmp_path.iterdir()
     assert b"hidden prompt" not in path.read_bytes()
     found = rows(tmp_path) if form == "jsonl" else pq.read_table(path).to_pylist(maps_as_pydicts="strict")
@@ -240,7 +246,7 @@ def test_a_row_with_a_value_that_is_not_plain_is_dropped_alone(tmp_path: Path, f
     "error", [Fail("secret"), ValueError("secret"), KeyError("secret"), MemoryError(), ZeroDivisionError()], ids=repr
 )
 def test_a_row_whose_words_cannot_be_counted_is_written_without_them(tmp_path: Path, error: Exception) -> None:
-    def fail(_prompt: str) -> list[str]:
+    def fail(_: Sequence[str]) -> list[list[str]]:
         raise error
 
     with opened(tmp_path) as log:
@@ -248,14 +254,33 @@ def test_a_row_whose_words_cannot_be_counted_is_written_without_them(tmp_path: P
         wait_for(lambda: log.written)
         assert type(error).__name__ in log.trouble
         assert "secret" not in log.trouble
-        log.put({"task_id": "2"}, "a", str.split)
+        log.put({"task_id": "2"}, "a", split)
     assert rows(tmp_path) == [{"task_id": "1"}, {"task_id": "2", "words": {"a": 1}}]
     assert (log.failed, log.trouble) == (1, "")
 
 
+def test_a_prompt_whose_words_cannot_be_counted_harms_no_other(tmp_path: Path) -> None:
+    going, go_on = threading.Event(), threading.Event()
+
+    def fail(prompts: Sequence[str]) -> list[list[str]]:
+        going.set()
+        go_on.wait(WAIT_SECONDS)
+        if "bad" in prompts:
+            raise ValueError
+        return split(prompts)
+
+    with opened(tmp_path) as log:
+        for at, prompt in enumerate(["first", "a b", "bad", "b"]):
+            log.put({"task_id": str(at)}, prompt, fail)
+            going.wait(WAIT_SECONDS)  # the first is in the thread's hands, and the others come into them together
+        go_on.set()
+    assert [row.get("words") for row in rows(tmp_path)] == [{"first": 1}, {"a": 1, "b": 1}, None, {"b": 1}]
+    assert log.failed == 1
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_whatever_ends_the_thread_the_next_row_begins_another(tmp_path: Path) -> None:
-    def leave(_prompt: str) -> list[str]:
+    def leave(_: Sequence[str]) -> list[list[str]]:
         raise SystemError("nobody expects it")
 
     with opened(tmp_path) as log:
@@ -272,7 +297,7 @@ def test_whatever_ends_the_thread_the_next_row_begins_another(tmp_path: Path) ->
 def test_rows_of_many_threads_are_all_there_once(tmp_path: Path) -> None:
     def many(thread: int) -> None:
         for at in range(2000):
-            log.put({"task_id": f"{thread}/{at}"}, "a b", str.split)
+            log.put({"task_id": f"{thread}/{at}"}, "a b", split)
 
     with opened(tmp_path, rotate_bytes=50_000, most_waiting=16_000) as log:
         threads = [threading.Thread(target=many, args=(number,)) for number in range(8)]
@@ -289,10 +314,10 @@ def test_rows_of_many_threads_are_all_there_once(tmp_path: Path) -> None:
 def test_rows_that_find_no_room_are_dropped_and_counted(tmp_path: Path) -> None:
     going, go_on = threading.Event(), threading.Event()
 
-    def slow(_prompt: str) -> list[str]:
+    def slow(prompts: Sequence[str]) -> list[list[str]]:
         going.set()
         go_on.wait(WAIT_SECONDS)
-        return []
+        return no_words(prompts)
 
     with opened(tmp_path, most_waiting=10) as log:
         log.put({}, "", slow)  # in the thread's hands from now on
@@ -307,10 +332,10 @@ def test_rows_that_find_no_room_are_dropped_and_counted(tmp_path: Path) -> None:
 def test_prompts_that_wait_are_bounded_in_bytes(tmp_path: Path) -> None:
     going, go_on, prompt = threading.Event(), threading.Event(), "x" * 1_000_000
 
-    def slow(_prompt: str) -> list[str]:
+    def slow(prompts: Sequence[str]) -> list[list[str]]:
         going.set()
         go_on.wait(WAIT_SECONDS)
-        return []
+        return no_words(prompts)
 
     with opened(tmp_path) as log:
         log.put({}, "", slow)
@@ -559,7 +584,7 @@ def test_a_log_with_outcomes_is_accepted_as_traces(tmp_path: Path, form: str, te
     tokenizer, prompts = Tokenizer(), [f"prove that {at} + {at} is even, 证明" for at in range(40)]
     with opened(tmp_path, form=form, text=text) as log:
         for at, prompt in enumerate(prompts):
-            log.put(decision(at), prompt, lambda text: tokenizer([text])[0].tolist())
+            log.put(decision(at), prompt, lambda texts: [tokenizer([text])[0].tolist() for text in texts])
     (path,) = tmp_path.iterdir()
     add_outcomes(path)
     traces = load([path])
@@ -591,7 +616,7 @@ def test_the_columns_of_parquet_have_the_types_of_traces(tmp_path: Path) -> None
     more = ["2026-11-23T21:00:00Z", [1, 2], 3, None]  # which nothing is to be guessed of
     with opened(tmp_path, form="parquet") as log:
         for value in more:
-            log.put(decision(0) | {"more": value}, "a a", str.split)
+            log.put(decision(0) | {"more": value}, "a a", split)
     table = pq.read_table(next(tmp_path.iterdir()))
     kinds = {name: str(table.schema.field(name).type) for name in ("time", "gain", "context_bytes", "reason", "more")}
     assert kinds == {
@@ -604,6 +629,6 @@ def test_the_columns_of_parquet_have_the_types_of_traces(tmp_path: Path) -> None
 
 def test_a_value_that_no_trace_may_hold_spoils_no_parquet_file(tmp_path: Path) -> None:
     with opened(tmp_path, form="parquet") as log:
-        log.put(decision(0), "a", str.split)
-        log.put(decision(1) | {"pro_latency_s": -1.0}, "b", str.split)
+        log.put(decision(0), "a", split)
+        log.put(decision(1) | {"pro_latency_s": -1.0}, "b", split)
     assert pq.read_table(next(tmp_path.iterdir())).num_rows == log.written == log.dropped == 1

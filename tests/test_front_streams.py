@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from scripted import Reply, Seen, answer, error, served
 
 from features.errors import InputError
+from pipeline.serve.answers import of_stream
 from pipeline.serve.bodies import Refusal
 from pipeline.serve.chat import deadline
 from pipeline.serve.spelling import elements, members, spelled
@@ -42,6 +43,25 @@ def test_a_stream_passes_to_the_byte_and_its_usage_is_logged(priced: Any, tmp_pa
     assert response.headers["content-type"] == "text/event-stream"
     assert response.headers["x-tier-router-tier"] == "flash"
     assert (row["flash_input_tokens"], row["flash_output_tokens"], row["flash_fingerprint"]) == (7, 3, "fp")
+
+
+NO_USAGE = event(usage=None, model="m-2")
+
+
+@pytest.mark.parametrize(
+    ("lines", "model", "tokens"),
+    [
+        ((USAGE, NO_USAGE, delta('said "usage"'), DONE), "scripted", 7),
+        ((delta("4"), NO_USAGE, DONE), "m-2", None),
+        ((b'"usage": 7}}\n\n', NO_USAGE, b'data: {"usage": ', DONE), "m-2", None),
+        ((b"data: 7\n\n", DONE), None, None),
+    ],
+)
+def test_what_a_stream_tells_stands_in_its_last_chunk_with_a_usage_or_else_in_its_last(
+    lines: tuple[bytes, ...], model: str | None, tokens: int | None
+) -> None:
+    told = of_stream("flash", b"".join(lines), 1.0)
+    assert (told.get("flash_model"), told.get("flash_input_tokens")) == (model, tokens)
 
 
 def test_the_first_piece_comes_before_the_second_is_there(priced: Any, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ ORDER = (
     "console", "schedule",
     *(f"watching.{name}" for name in ("ledger", "rows", "look")),
     *(f"serve.{name}" for name in (
-        "bodies", "connections", "measures", "apart", "service", "spelling", "headers", "chat",
+        "bodies", "connections", "measures", "apart", "together", "service", "spelling", "headers", "chat",
         "upstream", "tiers", "answers", "escalation", "attempt", "course", "passing", "front", "app", "server",
     )),
     "demo", "collect.commands", "simulate.commands", "ship_commands", "schedule_commands", "watching.commands",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from features.request import Request
 
@@ -25,12 +25,11 @@ REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What was decided on, and how the version that decided splits it into words."""
+class Asked(NamedTuple):
+    """What was decided on, and how the version that decided splits prompts into words."""
 
     request: Request
-    words: Callable[[str], list[str]]
+    words: Callable[[Sequence[str]], Sequence[Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 from features.request import well_formed
 from pipeline.runtime.parquet_file import storable
 
-Words = Callable[[str], Sequence[str]]
+Words = Callable[[Sequence[str]], Sequence[Sequence[str]]]
 # Words of more take gigabytes for a moment.
 LARGEST_COUNTED = 1_000_000
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -24,20 +24,18 @@ class UnloggableError(ValueError):
     """A row with values that are not plain; nothing of them is in the message."""
 
 
-def counted(prompt: str, words: Words) -> dict[str, int]:
-    """How often each word stands in a prompt, in the order of the words themselves.
+def counted(prompts: Sequence[str], words: Words) -> list[dict[str, int]]:
+    """How often each word stands in each prompt, in the order of the words themselves.
 
     Raises:
-        UncountedError: the words could not be had.
+        UncountedError: the words of one could not be had.
     """
-    if len(prompt) > LARGEST_COUNTED:
+    if any(len(prompt) > LARGEST_COUNTED for prompt in prompts):
         raise UncountedError(f"prompts of more than {LARGEST_COUNTED:,} characters are not counted")
     try:
-        counts = Counter(words(prompt))
+        return [_in_order(Counter(found)) for _, found in zip(prompts, words(prompts), strict=True)]
     except _failures_of_words() as error:
         raise UncountedError(f"the words of a prompt could not be counted ({type(error).__name__})") from error
-    del counts[""]  # padding
-    return dict(sorted(counts.items()))  # their order in the prompt would tell of it
 
 
 def line_of(row: Mapping[str, Any], form: str) -> bytes:
@@ -57,8 +55,13 @@ def line_of(row: Mapping[str, Any], form: str) -> bytes:
     return well_formed(text).encode() + b"\n"
 
 
+def _in_order(counts: Counter[str]) -> dict[str, int]:
+    del counts[""]  # padding
+    return dict(sorted(counts.items()))  # their order in the prompt would tell of it
+
+
 def _failures_of_words() -> tuple[type[Exception], ...]:
     """What may be raised where words are counted, looked up only once that has happened."""
-    from pipeline.runtime.opened import UNUSABLE
+    from pipeline.runtime.opened import FAILURES
 
-    return (*UNUSABLE, ArithmeticError, LookupError, MemoryError, OSError, TypeError)
+    return FAILURES

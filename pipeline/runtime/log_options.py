@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from features.errors import InputError
 
@@ -12,8 +12,7 @@ TEXTS = ("counts", "prompt", "none")
 LARGEST_FILE_BYTES = 1_000_000_000  # Parquet is made of a whole file at once
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
+class LogOptions(NamedTuple):
     """Where and how decisions are logged.
 
     Attributes:

@@ -14,6 +14,7 @@ from pipeline.endpoint import Endpoint
 # The end of a stream, in which its usage stands if anywhere.
 TAIL_BYTES = 65_536
 DATA = b"data:"
+USAGE = b'"usage"'
 
 
 def whole(body: bytes, endpoint: Endpoint) -> Reply | None:
@@ -54,16 +55,16 @@ def of_stream(tier: str, tail: bytes, seconds: float) -> dict[str, Any]:
         tail: its end.
         seconds: that it took.
     """
-    chunks = list(_chunks(tail))
-    last = next((chunk for chunk in chunks if chunk.get("usage")), chunks[0] if chunks else {})
+    telling = (chunk for chunk in _chunks(tail, USAGE) if chunk.get("usage"))
+    last = next(telling, None) or next(_chunks(tail), {})
     used, _ = usage(last.get("usage"), MOST_TOKENS, MOST_TOKENS)
     return _columns(tier, last.get("model"), last.get("system_fingerprint"), used, seconds, None)
 
 
-def _chunks(tail: bytes) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a stream of events, the last first."""
+def _chunks(tail: bytes, holding: bytes = DATA) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a stream of events, the last first; lines that do not hold these bytes are not read."""
     for line in reversed(tail.splitlines()):
-        if not line.startswith(DATA):
+        if not line.startswith(DATA) or holding not in line:
             continue
         try:
             chunk = json.loads(line[len(DATA) :])

@@ -38,7 +38,10 @@ class Measures:
             "tier_router_decisions", "Decisions, by tier and reason.", ("tier", "reason"), registry=self.registry
         )
         self._seconds = Histogram(
-            "tier_router_decision_seconds", "Time of a decision.", buckets=DECISION_SECONDS, registry=self.registry
+            "tier_router_decision_seconds",
+            "Time of a decision; of one that others share, its part.",
+            buckets=DECISION_SECONDS,
+            registry=self.registry,
         )
         self._evidence = Histogram(
             "tier_router_evidence", "Share of a prompt's words that the router knows.", buckets=TENTHS,

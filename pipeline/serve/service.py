@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from features.errors import RequestError
 from pipeline.limits import Needs
 from pipeline.runtime.decider import Decider
 from pipeline.runtime.decision import Decision
-from pipeline.serve.apart import Apart
+from pipeline.serve.apart import Apart, Unreadable
 from pipeline.serve.bodies import parsed
 from pipeline.serve.measures import Measures
+from pipeline.serve.together import Together
 
 # Up to here a decision takes less time than to hand it to a thread and back would add.
 AT_ONCE_BYTES = 16_000
@@ -37,11 +39,14 @@ class Service:
         self._threads = ThreadPoolExecutor(THREADS, "tier-router bodies")
         self._large = ThreadPoolExecutor(1, "tier-router large bodies")
         self._apart = Apart()
+        self._together = Together(self._decide_all)
 
     async def decide(
         self, payload: Mapping[str, Any], size: int, *, realtime: bool = False, record: bool = True
     ) -> Decision:
         """Decide on a payload, whose body had so many bytes; see `Decider.decide`."""
+        if size <= AT_ONCE_BYTES:
+            return await self._decide_soon(payload, realtime=realtime, record=record)
         return await self.elsewhere(size, lambda: self._decide(payload, realtime=realtime, record=record))
 
     async def route(self, body: bytes, *, realtime: bool = False) -> Decision:
@@ -50,6 +55,8 @@ class Service:
         Raises:
             Refusal: it holds no JSON object.
         """
+        if len(body) <= AT_ONCE_BYTES:
+            return await self._decide_soon(parsed(body), realtime=realtime, record=True)
         if len(body) > LARGE_BYTES:
             needs = await self._apart.read(body)
             return await self.elsewhere(len(body), lambda: self._decide(needs, realtime=realtime, record=True))
@@ -67,6 +74,25 @@ class Service:
         self._threads.shutdown()
         self._large.shutdown()
         self._apart.close()
+
+    async def _decide_soon(self, payload: Mapping[str, Any], *, realtime: bool, record: bool) -> Decision:
+        first_token_s = self.decider.options.realtime_first_token_s if realtime else None
+        try:
+            needs = Needs.of(payload, first_token_s)
+        except RequestError as error:
+            return self._decide(Unreadable(error), realtime=realtime, record=record)
+        decision = await self._together.decide(needs)
+        if record:
+            self.decider.record(decision)
+        return decision
+
+    def _decide_all(self, asked: Sequence[Needs]) -> list[Decision]:
+        started = time.perf_counter()
+        decisions = self.decider.decide_all(asked, record=False)
+        seconds = (time.perf_counter() - started) / len(asked)
+        for decision in decisions:
+            self.measures.decided(decision, seconds)
+        return decisions
 
     def _decide(self, payload: Mapping[str, Any] | Needs, *, realtime: bool, record: bool) -> Decision:
         started = time.perf_counter()
