@@ -281,7 +281,7 @@ def demo(count: int, seed: int, out: Path) -> None:
 
 for command in (
     collecting.collect, collecting.grade, collecting.label, practising.simulate, publishing.ship, publishing.rollback,
-    ingesting.ingest, retuning.retune, watching.watch, serving.serve, scheduling.schedule,
+    ingesting.ingest, retuning.retune, retuning.estimate, watching.watch, serving.serve, scheduling.schedule,
 ):  # fmt: skip
     commands.add_command(command)
 

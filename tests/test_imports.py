@@ -40,14 +40,14 @@ ORDER = (
     )),
     "verified", "destination", "ship",
     *(f"ingest.{name}" for name in (
-        "layouts", "braces", "lines", "logs", "pool", "spill", "once", "usable", "statements", "joined", "clocks", "result",
-        "writing", "traced", "assessed", "ingest",
+        "layouts", "braces", "lines", "logs", "pool", "spill", "once", "usable", "statements", "joined", "clocks",
+        "result", "writing", "traced", "assessed", "ingest",
     )),
     "nuisance", "off_policy", "inferred", "gate", "challenger",
     *(f"drift.{name}" for name in ("finding", "distance", "traffic", "answers", "facts", "measure", "page")),
     *(f"retune.{name}" for name in (
-        "division", "standing", "record", "certified", "found", "judging", "version", "material", "page", "inquiry",
-        "monthly",
+        "division", "standing", "record", "certified", "found", "judging", "estimate", "version", "material", "page",
+        "inquiry", "monthly",
     )),
     "console", "schedule",
     *(f"watching.{name}" for name in ("ledger", "rows", "look")),
@@ -113,7 +113,7 @@ def audit(event, args):
 
 class Watched(type(os.environ)):
     def __getitem__(self, key):
-        if caller_is_ours():
+        if caller_is_ours() and key != "ORT_DISABLE_TELEMETRY":  # features/__init__.py says why
             seen.append(["environ", str(key)])
         return super().__getitem__(key)
 
@@ -235,3 +235,15 @@ def test_help_loads_no_heavy_library(project: Path, arguments: list[str]) -> Non
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     assert run(script, *arguments, cwd=project).splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")])
+def test_onnxruntime_is_told_to_report_nothing_unless_the_user_said_otherwise(
+    environment: Callable[..., dict[str, str]], given: dict[str, str], kept: str
+) -> None:
+    program = "import sys, os, features; print(os.environ['ORT_DISABLE_TELEMETRY'], 'onnxruntime' in sys.modules)"
+    told = subprocess.run(
+        [sys.executable, "-c", program], env=environment(**given), capture_output=True, text=True, check=True,
+        timeout=WAIT_SECONDS,
+    )  # fmt: skip
+    assert told.stdout.split() == [kept, "False"]

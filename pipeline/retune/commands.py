@@ -11,6 +11,7 @@ import click
 from pipeline.console import AS_JSON, FILE, KEPT, NOT_ENOUGH, steps
 
 if TYPE_CHECKING:
+    from pipeline.retune.found import Policy
     from pipeline.retune.monthly import Ended
 
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 def retune(config_file: Path, as_json: bool) -> None:
     """Learn from a month of logs, and promote what is shown no worse: alias and shipped pointer together.
 
-    Joins logs and outcomes, looks for drift, fits or only re-tunes a challenger, judges it beside the champion, promotes
-    it or keeps the champion, and leaves a page that says why. The same evidence is decided on once.
+    Joins logs and outcomes, looks for drift, fits or only re-tunes a challenger, judges it beside the champion, and
+    promotes it or keeps the champion. A page says why. The same evidence is decided on once.
 
     Exit codes: 0 promoted, 10 champion kept, 11 not enough evidence, 2 bad input, 1 failure.
     """
@@ -43,6 +44,54 @@ def retune(config_file: Path, as_json: bool) -> None:
             ended = run(chosen, step)
     click.echo(json.dumps(_summary(ended), indent=2)) if as_json else _show(ended)
     raise click.exceptions.Exit({"promote": 0, "keep": KEPT}.get(ended.decision.verdict, NOT_ENOUGH))
+
+
+@click.command()
+@click.argument("artifact", type=FILE)
+@click.option("--traces", type=FILE, multiple=True, required=True, help="Evidence of `ingest`, audited tasks.")
+@click.option("--threshold", "thresholds", type=float, multiple=True, help="Ask about this one too; may be repeated.")
+@click.option("--other", "others", type=FILE, multiple=True, help="Ask about this version too; may be repeated.")
+@AS_JSON
+def estimate(
+    artifact: Path, traces: tuple[Path, ...], thresholds: tuple[float, ...], others: tuple[Path, ...], as_json: bool
+) -> None:
+    """Say what thresholds and other versions would have got on logged traffic.
+
+    Doubly robust estimates with 95 % intervals from outcomes of what was served, beside inverse-propensity ones and the
+    naive average, which is wrong. Outcomes have to be missing at random, given the features.
+    """
+    with steps() as step:
+        from pipeline.retune.estimate import estimate as run
+
+        found, unit = run(artifact, traces, thresholds, others, step)
+    if as_json:
+        from dataclasses import asdict
+
+        click.echo(json.dumps([asdict(policy) for policy in found], indent=2))
+    else:
+        _show_policies(found, unit)
+
+
+def _show_policies(found: list[Policy], unit: str) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, caption=f"95 % intervals; cost in {unit}", caption_justify="left")
+    for heading in ("policy", "pro rate", "accuracy", "total cost", "IPS", "SNIPS", "naive"):
+        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    for policy in found:
+        rest = (policy.accuracy, policy.cost, policy.inverse, policy.normalised, policy.naive)
+        table.add_row(policy.name, f"{policy.pro_rate:.3f}", *map(_cell, rest))
+    console = Console()
+    (console if console.is_terminal else Console(width=140)).print(table)
+    for policy in found:
+        if policy.refused:
+            click.echo(f"note: {policy.name}: {policy.refused}", err=True)
+
+
+def _cell(inferred: Any) -> str:
+    return "-" if inferred is None else f"{inferred.value:.3f} \\[{inferred.low:.3f}, {inferred.high:.3f}]"
 
 
 def _show(ended: Ended) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -48,11 +48,12 @@ def contest(
     amounts = infer(evidence, tariff, seed)
     one, other = mine[usable], theirs[usable]
     named = {"always flash": np.zeros_like(one), "always pro": np.ones_like(one), "champion": one, "challenger": other}
-    policies = tuple(_policies(amounts, named))
-    return judge(amounts, one, other, margin), policies, evidence, theirs
+    told = tuple(policies(amounts, named))
+    return judge(amounts, one, other, margin), told, evidence, theirs
 
 
-def _policies(amounts: Amounts, named: dict[str, Mask]) -> Iterator[Policy]:
+def policies(amounts: Amounts, named: Mapping[str, Mask]) -> Iterator[Policy]:
+    """What each of some policies, bool[N] by name, would get on N requests, or why the logs do not say."""
     asked, known = amounts.asked, Nuisances(amounts.expected, amounts.arrival)
     for name, decided in named.items():
         try:

@@ -67,10 +67,13 @@ def key(options: Retuning, settings: Settings, tariff: Mapping[str, Any], ingest
         options, settings: that the retune was called with.
         tariff: prices that apply, as `Tariff.printed` gives them; the day that they were asked for does not count.
         ingested: what came of logs and outcomes.
+
+    Raises:
+        InputError: a file of traces or audits cannot be read.
     """
     files = [path for name in ("traces", "audit") for path in _paths(getattr(options, name))]
     said = {
-        "evidence": ingested.sha256, "files": [digest([path]) for path in files],
+        "evidence": ingested.sha256, "files": [_digest(path) for path in files],
         "tariff": {name: value for name, value in tariff.items() if name != "priced_at"},
         "options": {"newest_days": options.newest_days, "margin": options.margin, "audit_days": options.audit_days},
         "settings": settings.printed(),
@@ -89,6 +92,13 @@ def read(options: Retuning, ingested: Ingested, step: Step) -> Material:
     traces = load(paths, lambda rows: step(f"reading traces: {rows:,}"), waiting=True)
     audited = _newest(load(audits).time if audits else np.array([], "datetime64[us]"))
     return Material(ingested, traces, audited, _deployed(ingested.path, options.newest_days))
+
+
+def _digest(path: Path) -> str:
+    try:
+        return digest([path])
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}: see to [retune] traces, audit") from error
 
 
 def _newest(times: Any) -> Any:

@@ -79,7 +79,7 @@ def _retuned(settings: Settings, out: Path, store: Recorder, step: Step) -> Ende
         _carry_out(left, out, dest, store, step)
     champion = reigning(out, dest, store)
     aim, standing = sibling.standing(champion.folder)
-    if settings.model_fields_set <= {"retune"}:  # the file says nothing of prices: those of the champion's hold
+    if not _says_more(settings):  # than [retune], so nothing of prices: those of the champion's hold
         settings = standing.model_copy(update={"retune": settings.retune})
     tariff = costs.learn(settings, champion.manifest["data"]["models"], champion.held.tune, aim.priced_at)
     about = Found(champion.name, aim.objective.told, costs.USD_UNIT if tariff.in_usd else costs.RELATIVE_UNIT)
@@ -96,6 +96,11 @@ def _retuned(settings: Settings, out: Path, store: Recorder, step: Step) -> Ende
     found, verdict, why, made = inquire(settings, champion, aim, tariff, about, key, step)
     decision = replace(_decision(key, verdict, why, champion), version=made)
     return _ended(_leave(out, decision, found), out, dest, store, step, found)
+
+
+def _says_more(settings: Settings) -> bool:
+    """Whether a file has more than [retune]; of entries of the price table it always says which, even if none."""
+    return bool(settings.price or settings.model_fields_set - {"retune", "price"})
 
 
 def _decision(key: str, verdict: Verdict, why: str, champion: Champion) -> Decision:
