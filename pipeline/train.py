@@ -26,11 +26,14 @@ from pipeline.config import Config
 from pipeline.evaluate import evaluate
 from pipeline.export import Export, export
 from pipeline.held_out import HeldOut
+from pipeline.metrics import Reals
 from pipeline.recorder import Made, recorder
 from pipeline.router import Router
 from pipeline.sample import Priced
+from pipeline.schema import TIERS
 from pipeline.traces import Traces, load
 from pipeline.tune import tune
+from pipeline.weights import learnable
 
 Step = Callable[[str], None]
 
@@ -47,12 +50,14 @@ class Given:
 
     Attributes:
         fit, tune, test: the parts; of a very large test part a sample.
+        counted: what the outcomes of the fit part count, float64[N, 2]; None where no decision was logged.
         sample: traces of all parts, for cross-validation.
         data: what the manifest says of the traces.
         warnings: sentences that a reader must not miss.
     """
 
     fit: Traces
+    counted: Reals | None
     tune: Traces
     test: Traces
     sample: Traces
@@ -74,9 +79,9 @@ def train(config: Config, step: Step = lambda _: None) -> Made:
     """
     given = read(config, step)
     step("choosing the smoothing")
-    smoothing = router.choose(given.fit, config.seed)
+    smoothing = router.choose(given.fit, config.seed, given.counted)
     step("fitting")
-    fitted, left_out = router.fit(given.fit, smoothing)
+    fitted, left_out = router.fit(given.fit, smoothing, given.counted)
     rules = frontier.declare(fitted.gain_of(left_out.features), left_out.evidence)
     step("tuning")
     both = observed.observe(fitted, given.tune, config.seed), observed.observe(fitted, given.test, config.seed)
@@ -108,13 +113,16 @@ def read(config: Config, step: Step) -> Given:
     divided = parts.split(traces, parts.by_time(traces) if config.split == "time" else parts.by_group(config.seed))
     fit, tuning, test = (traces.take(getattr(divided, name)) for name in parts.PARTS)
     data = manifest.data(traces, divided)
+    fit, weights = learnable(fit)
     warnings = [*manifest.practice(data), *router.check_learnable(fit, tuning, test)]
     if len(test) > parts.MOST_MEASURED:
         warnings.append(f"evaluated on {parts.MOST_MEASURED:,} of the {len(test):,} traces of the test part")
         test = test.take(parts.drawn(len(test), config.seed))
-    return Given(
-        fit, tuning, test, generalisation.sample(traces, config.seed), data, warnings,
-    )  # fmt: skip
+    if weights is not None:
+        told = " and ".join(f"{size:,.0f} of {tier}" for tier, size in zip(TIERS, weights.effective, strict=True))
+        warnings.append(f"learned from logged decisions too: the outcomes are worth {told} that count the same")
+    counted = None if weights is None else weights.values
+    return Given(fit, counted, tuning, test, generalisation.sample(traces, config.seed), data, warnings)
 
 
 def _some(traces: Traces, seed: int) -> Traces:

@@ -81,6 +81,18 @@ def weigh(
     return Weights(rows, outcomes, values, tuple(observed.sum(0).tolist()), effective(values, observed))
 
 
+def learnable(traces: Traces) -> tuple[Traces, Weights | None]:
+    """What of traces can be learned from, and what it counts; all of it and None where no decision was logged.
+
+    Raises:
+        LearningError: no trace is left to learn from.
+    """
+    if not (traces.chosen >= 0).any():
+        return traces, None
+    weights = weigh(traces)
+    return traces.take(weights.rows).with_outcomes(weights.outcomes), weights
+
+
 def effective(values: Reals, observed: NDArray[np.bool_]) -> tuple[float, ...]:
     """Kish's effective sample size of each tier's observed outcomes, (sum w)**2 / sum w**2; 0 where there is none."""
     counted = np.where(observed, values, 0.0)

@@ -12,9 +12,11 @@ from conftest import generate, write_rows
 
 from features.errors import LearningError, TraceError
 from pipeline import heads, router
+from pipeline.config import Config
 from pipeline.evidence import asked_by_chance, scripts
 from pipeline.router import Smoothing
 from pipeline.traces import Traces, load
+from pipeline.train import read
 from pipeline.weights import weigh
 
 LOGGED = {"chosen": "flash", "served": "flash", "propensity": 0.98, "flash_correct": 1}
@@ -136,3 +138,20 @@ def test_heads_weigh_each_tier_by_its_own(small_traces: Traces) -> None:
     flash = heads.fit(features, small_traces.outcomes, 1.0)
     np.testing.assert_allclose(fitted.coefficients[0][:, 0], flash.coefficients[0][:, 0], atol=1e-8)
     assert not np.allclose(fitted.coefficients[0][:, 1], flash.coefficients[0][:, 1], atol=1e-8)
+
+
+def test_training_counts_logged_outcomes_by_their_chances_and_says_what_they_are_worth(tmp_path: Path) -> None:
+    rows = generate(900)
+    for row in rows[:300]:
+        tier = "pro" if int(row["task_id"][5:]) % 5 else "flash"
+        del row["flash_correct" if tier == "pro" else "pro_correct"]
+        row |= {"chosen": tier, "served": tier, "propensity": 0.8 if tier == "pro" else 0.2}
+    given = read(Config((write_rows(tmp_path / "t.jsonl", rows),), tmp_path), lambda _: None)
+    assert given.counted is not None
+    assert given.counted[~np.isnan(given.fit.outcomes)].max() > 2
+    assert any("logged decisions" in warning for warning in given.warnings)
+
+
+def test_training_without_logged_decisions_counts_all_once(tmp_path: Path) -> None:
+    given = read(Config((write_rows(tmp_path / "t.jsonl", generate(900)),), tmp_path), lambda _: None)
+    assert given.counted is None
