@@ -274,6 +274,14 @@ def test_outcomes_of_every_format_say_the_same(tmp_path: Path, suffix: str) -> N
     assert (found.joined, found.ungraded, found.waiting) == (7, 1, 1)
 
 
+def test_first_of_two_outcomes_that_agree_names_the_source(tmp_path: Path) -> None:
+    row = log_row(1)
+    said = [{"task_id": row["task_id"], "correct": 1, "label_source": source} for source in ("judge", "people")]
+    found = ingested(tmp_path, [row], said)
+    assert (found.joined, found.repeated_outcomes) == (1, 1)
+    assert written(found)[row["task_id"]]["flash_label_source"] == "judge"
+
+
 def test_all_ungraded_is_no_error(tmp_path: Path) -> None:
     rows = log_rows(3)
     found = ingested(tmp_path, rows, [{"task_id": row["task_id"], "correct": None} for row in rows])

@@ -64,6 +64,12 @@ def test_line_that_is_no_json_is_refused_with_its_number(tmp_path: Path) -> None
         ingest([tmp_path / "log"], [], tmp_path / "evidence.parquet", now=NOW)
 
 
+def test_places_count_on_over_the_pieces_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.ingest.lines.BLOCK_BYTES", 700)
+    message = str(refusal(tmp_path, [*log_rows(20), log_row(20, propensity=0), *log_rows(5)]))
+    assert "row 21, field 'propensity'" in message
+
+
 def test_line_that_is_no_utf8_is_refused_with_its_number(tmp_path: Path) -> None:
     path = write_log(tmp_path / "log", log_rows(2))
     path.write_bytes(path.read_bytes() + json.dumps(log_row(3, note="?")).encode().replace(b"?", b"\xff") + b"\n")

@@ -70,7 +70,7 @@ def test_assessments_are_joined_by_the_ids_of_decisions(
     tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr("pipeline.ingest.assessed.TRACES_AT_ONCE", 2)
+    monkeypatch.setattr("pipeline.ingest.traced.TRACES_AT_ONCE", 2)
     rows = log_rows(8)  # pro, flash, flash, pro, ...
     write_log(tmp_path / "log", rows)
     found = ingest([tmp_path / "log"], [], tmp_path / "evidence.parquet", experiment=Experiment("service", store))

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 # Of a trace: the id of its decision, where its client_request_id is another one.
 TAG = "tier_router.task_id"
-TRACES_AT_ONCE = 500
 HUMAN = "HUMAN"
 YES, NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
 
@@ -51,7 +50,8 @@ def assessments(client: MlflowClient, wanted: str) -> dict[str, int]:
 
     Args:
         client: from `prepare`.
-        wanted: as JSON: the `experiment`, the `names` of assessments, `from_ms`, since when, and the `target` to write.
+        wanted: as JSON: the `experiment`, the `names` of assessments, `from_ms`, since when, how many traces to read
+            `at_once`, and the `target` to write.
 
     Returns:
         How many traces there are, how many assessments of them, and of how many traces the decision is not known.
@@ -62,7 +62,7 @@ def assessments(client: MlflowClient, wanted: str) -> dict[str, int]:
     asked = json.loads(wanted)
     found = {"traces": 0, "assessed": 0, "nameless": 0}
     with Path(asked["target"]).open("w", encoding="utf-8") as file:
-        for trace in _traces(client, asked["experiment"], asked["from_ms"]):
+        for trace in _traces(client, asked["experiment"], asked["from_ms"], asked["at_once"]):
             found["traces"] += 1
             said = list(_standing(trace, asked["names"]))
             name = trace.tags.get(TAG) or trace.client_request_id
@@ -73,7 +73,7 @@ def assessments(client: MlflowClient, wanted: str) -> dict[str, int]:
     return found
 
 
-def _traces(client: MlflowClient, experiment: str, from_ms: int) -> Iterator[TraceInfo]:
+def _traces(client: MlflowClient, experiment: str, from_ms: int, at_once: int) -> Iterator[TraceInfo]:
     """The traces of an experiment, oldest first, without their spans."""
     try:
         known = client.get_experiment_by_name(experiment)
@@ -84,7 +84,7 @@ def _traces(client: MlflowClient, experiment: str, from_ms: int) -> Iterator[Tra
         while True:
             page = client.search_traces(
                 locations=[known.experiment_id], filter_string=f"trace.timestamp_ms >= {from_ms}",
-                max_results=TRACES_AT_ONCE, order_by=["timestamp_ms ASC"], page_token=token, include_spans=False,
+                max_results=at_once, order_by=["timestamp_ms ASC"], page_token=token, include_spans=False,
             )  # fmt: skip
             yield from (trace.info for trace in page)
             token = page.token

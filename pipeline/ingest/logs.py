@@ -45,7 +45,7 @@ def find(places: Sequence[Path]) -> Found:
         if not place.is_dir():
             files.add(_file(place))
             continue
-        inside = sorted(place.iterdir())
+        inside = _inside(place)
         of_log = [path for path in inside if FINISHED.fullmatch(finished(path).name)]
         if not of_log:
             raise InputError(f"{place}: there is no decision log in it: name the folder that the service logs to")
@@ -57,6 +57,13 @@ def find(places: Sequence[Path]) -> Found:
     return Found(
         tuple(named.values()), tuple(sorted(damaged)), tuple(path for path in sorted(others) if path.resolve() in left)
     )
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from error
 
 
 def _file(path: Path) -> Path:

@@ -100,7 +100,7 @@ def _taken(table: pa.Table, rows: Ints) -> pa.Table:
 
 @contextmanager
 def folder_for(out: Path) -> Iterator[Path]:
-    """An empty hidden folder beside a file, for the time of the block; what a killed process left there is removed.
+    """A hidden folder beside a file, for the time of the block; what a killed process left in it goes with it.
 
     Raises:
         InputError: another process is writing the file.
@@ -114,8 +114,6 @@ def folder_for(out: Path) -> Iterator[Path]:
         raise StorageError(f"{out} cannot be written: {error.strerror or error}") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for left in folder.iterdir():
-            left.unlink()
         yield folder
         shutil.rmtree(folder, ignore_errors=True)
     except BlockingIOError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.recorder import recorder
 
 WORKER = "pipeline.ingest.assessed"
+TRACES_AT_ONCE = 500
 ASSESSMENTS = ("correct", "correctness")
 # A trace may bear the time of another clock than its decision.
 SLACK = timedelta(days=1)
@@ -57,7 +58,8 @@ def assessments(
     target = folder / "mlflow.jsonl"
     from_ms = int((since - SLACK).timestamp() * 1000) if since else 0
     wanted = {
-        "experiment": experiment.name, "names": experiment.assessments, "from_ms": from_ms, "target": str(target),
+        "experiment": experiment.name, "names": experiment.assessments, "from_ms": from_ms, "at_once": TRACES_AT_ONCE,
+        "target": str(target),
     }  # fmt: skip
     with recorder(experiment.store, WORKER) as store:
         found = store.ask("assessments", json.dumps(wanted))
