@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["systemd", "crontab", "github", "kubernetes"]))
+@click.argument("kind", metavar="KIND", type=click.Choice(["systemd", "crontab", "github", "kubernetes"]))
 @click.option(
     "--config",
     type=FILE,
