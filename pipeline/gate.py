@@ -10,7 +10,7 @@ level of that is divided by the number of slices (Bonferroni), so that many slic
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 
 import numpy as np
@@ -21,11 +21,14 @@ from features.graph import FEATURES
 from pipeline.evidence import Mask
 from pipeline.inferred import Amounts
 from pipeline.metrics import FLASH, PRO, Reals
+from pipeline.nuisance import Asked
+from pipeline.numerals import number
 from pipeline.off_policy import Inferred, compare, overlap, pooled
 
 MARGIN = 0.01
 SLICE_MARGIN = 0.02
 LEVEL = 0.05
+COST = "cost"
 FEWEST_IN_A_SLICE = 50
 LONG_CONTEXT_BYTES = 8_000
 FEWEST_GROUPS = 50
@@ -98,9 +101,11 @@ def judge(amounts: Amounts, champion: Mask, challenger: Mask, margin: float = MA
     if not differing:
         return _without(Verdict.KEEP, "both send every request to the same tier", amounts, 0.0, margin)
     try:
-        quality = _difference("accuracy", amounts, amounts.accuracy, champion, challenger, -margin, level)
+        everything = np.arange(len(amounts))
+        quality = _difference("accuracy", amounts, everything, amounts.accuracy, champion, challenger, -margin, level)
         unit = float(amounts.costs.delivery[:, PRO].mean())
-        cost = _difference("cost", amounts, amounts.costs.delivery / unit, champion, challenger, margin, level)
+        spent = amounts.costs.delivery / unit
+        cost = _difference(COST, amounts, everything, spent, champion, challenger, margin, level)
     except LearningError as error:
         return _without(Verdict.NOT_ENOUGH, str(error), amounts, differing, margin)
     slices = _slices(amounts, champion, challenger, level)
@@ -113,9 +118,12 @@ def _verdict(quality: Difference, cost: Difference, slices: tuple[Difference, ..
     if worse := _worse(quality, cost, slices):
         return Verdict.KEEP, worse
     if quality.low <= quality.bound:
-        return Verdict.NOT_ENOUGH, f"accuracy is not known well enough: {_points(quality)}, down to {quality.low:+.4f}"
+        return (
+            Verdict.NOT_ENOUGH,
+            f"accuracy is not known well enough: {_points(quality)}, down to {_shown(quality.low)}",
+        )
     if cost.high >= cost.bound:
-        return Verdict.NOT_ENOUGH, f"cost is not known well enough: {_points(cost)}, up to {cost.high:+.4f}"
+        return Verdict.NOT_ENOUGH, f"cost is not known well enough: {_points(cost)}, up to {_shown(cost.high)}"
     return Verdict.PROMOTE, f"no worse by the margin in either: accuracy {_points(quality)}, cost {_points(cost)}"
 
 
@@ -127,14 +135,20 @@ def _worse(quality: Difference, cost: Difference, slices: tuple[Difference, ...]
     if quality.estimate.value <= quality.bound:
         return f"the challenger is less accurate: {_points(quality)}"
     if cost.estimate.value >= cost.bound:
-        return f"the challenger costs more, in shares of always-pro's cost: {_points(cost)}"
+        return f"the challenger costs more: {_points(cost)}"
     if quality.estimate.value <= 0 and cost.estimate.value >= 0:
         return f"the challenger is no better: accuracy {_points(quality)}, cost {_points(cost)}"
     return ""
 
 
 def _points(difference: Difference) -> str:
-    return f"{difference.estimate.value:+.4f}, {difference.bound:+.4f} allowed"
+    unit = f"points{' of what always-pro costs' if difference.name == COST else ''}"
+    return f"{_shown(difference.estimate.value)} {unit}, {_shown(difference.bound)} allowed"
+
+
+def _shown(share: float) -> str:
+    """In percentage points."""
+    return number(share, "difference")
 
 
 def _slices(amounts: Amounts, champion: Mask, challenger: Mask, level: float) -> tuple[Difference, ...]:
@@ -142,11 +156,10 @@ def _slices(amounts: Amounts, champion: Mask, challenger: Mask, level: float) ->
     members = {name: rows for name, rows in _members(amounts).items() if len(rows) >= FEWEST_IN_A_SLICE}
     found = []
     for name, rows in members.items():
-        part = amounts.take(rows)
         with suppress(LearningError):  # too few groups, or logs that tell nothing of one of the two there
             found.append(
                 _difference(
-                    name, part, part.accuracy, champion[rows], challenger[rows], -SLICE_MARGIN, level / len(members)
+                    name, amounts, rows, amounts.accuracy, champion, challenger, -SLICE_MARGIN, level / len(members)
                 )
             )
     return tuple(found)
@@ -164,34 +177,39 @@ def _members(amounts: Amounts) -> dict[str, Ints]:
 
 
 def _difference(
-    name: str, amounts: Amounts, each: Reals, champion: Mask, challenger: Mask, bound: float, level: float
+    name: str, amounts: Amounts, rows: Ints, each: Reals, champion: Mask, challenger: Mask, bound: float, level: float
 ) -> Difference:
-    """The difference in one amount, float64[N, 2] at flash and at pro, over audits and logs together.
+    """The difference in one amount, float64[N, 2] at flash and at pro, on some rows, over audits and logs together.
 
     Raises:
         LearningError: neither says enough, with what to do.
     """
-    audited = amounts.evidence.audited
+    audited = amounts.evidence.audited[rows]
     found, refused = [], None
-    for rows in (np.flatnonzero(audited), np.flatnonzero(~audited)):
-        part = amounts.take(rows) if len(rows) else None
-        if part is None or len(np.unique(part.asked.groups)) < FEWEST_GROUPS:
+    for part in (rows[audited], rows[~audited]):
+        if len(np.unique(amounts.asked.groups[part])) < FEWEST_GROUPS:
             continue
+        asked = _taken(amounts.asked, part)
         try:
             for policy in (champion, challenger):
-                overlap(part.asked, policy[rows]).check()
+                overlap(asked, policy[part]).check()
         except LearningError as error:
             refused = error
             continue
-        found.append(compare(each[rows], challenger[rows], champion[rows], part.asked.groups))
+        found.append(compare(each[part], challenger[part], champion[part], asked.groups))
     if not found:
         raise refused or LearningError(
             f"fewer than {FEWEST_GROUPS} requests say anything about the tiers: wait for outcomes, or ask both tiers a "
             "sample (tier-router collect)"
         )
-    estimate = pooled(found, _furthest(each[audited]))
+    estimate = pooled(found, _furthest(each[rows[audited]]))
     reach = estimate.reach(1 - 2 * level)
-    return Difference(name, estimate, estimate.value - reach, estimate.value + reach, bound, len(each))
+    return Difference(name, estimate, estimate.value - reach, estimate.value + reach, bound, len(rows))
+
+
+def _taken(asked: Asked, rows: Ints) -> Asked:
+    names = (item.name for item in fields(asked))
+    return Asked(**{name: getattr(asked, name)[rows] for name in names})
 
 
 def _furthest(each: Reals) -> float:

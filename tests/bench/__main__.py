@@ -16,7 +16,7 @@ from tests.bench.table import Line, markdown
 
 PARTS = (
     "quality", "ablation", "unseen", "hostile", "speed", "latency", "parity", "scale", "guarantee", "retuning",
-    "collecting", "ingesting", "runtime", "serving", "forwarding", "watching", "drifting", "off_policy",
+    "collecting", "ingesting", "runtime", "serving", "forwarding", "watching", "drifting", "off_policy", "gating",
 )  # fmt: skip
 DATA = Path("../shared/data")
 

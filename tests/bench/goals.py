@@ -83,3 +83,5 @@ IMPORT_MS = at_most(40, 25)
 INGEST_SECONDS, INGEST_GIGABYTES = at_most(60), at_most(2.5)
 # Of the coverage of 95 % intervals, from 0.95.
 COVERAGE_OFF = at_most(0.02, 0.015)
+# Of 500 simulated gates; the bar allows for two standard errors of these.
+WORSE_PROMOTED, BETTER_REFUSED = at_most(0.07, 0.05), at_most(0.20, 0.10)
