@@ -1,0 +1,399 @@
+"""The monthly retune: what is promoted, what is kept, what is too little, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from conftest import write_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up import CONFIG
+from production import BEGIN, audit, log, outcomes, requests
+from retuning import AS_BEFORE, BETTER, FEW, Month, Place, digest_of, month, place, recorded
+
+from features.errors import ArtifactError, InputError, StorageError
+from pipeline import artifact, cli, parts
+from pipeline.alone import alone
+from pipeline.console import KEPT, NOT_ENOUGH
+from pipeline.pointer import name_of
+from pipeline.retune import record
+from pipeline.retune.division import divide
+from pipeline.retune.monthly import Ended, retune
+from pipeline.settings import Settings, read, restored
+from pipeline.traces import Traces
+from pipeline.verified import verify
+
+CODES = {"promoted": 0, "kept": KEPT, "not enough evidence": NOT_ENOUGH}
+
+
+@pytest.fixture(autouse=True)
+def in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry in a file where MLflow would be; test_retune_killed.py has the real one."""
+    monkeypatch.setattr("pipeline.retune.monthly.recorder", recorded)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A retune that was run."""
+
+    told: str
+    place: Place
+    month: Month
+    ended: Ended
+    steps: list[str]
+
+    def copied(self, folder: Path) -> Place:
+        """What it left, to do more with."""
+        return Place(shutil.copytree(self.place.out, folder / "out"), shutil.copytree(self.place.dest, folder / "dest"))
+
+    @property
+    def made(self) -> Path:
+        return self.place.out / self.ended.decision.version
+
+
+def run(settings: Settings) -> tuple[Ended, list[str]]:
+    steps: list[str] = []
+    return retune(settings, lambda name: steps.append(name.split(":")[0])), steps
+
+
+@pytest.fixture(scope="module")
+def months(priced: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Month]:
+    """By what a retune makes of them: the champion sends nearly all to pro, which helps where flash is as before."""
+    root = tmp_path_factory.mktemp("months")
+    return {
+        "promoted": month(priced.folder, root / "better", flash=BETTER),
+        "kept": month(priced.folder, root / "worse", flash=0.7),
+        "not enough evidence": month(priced.folder, root / "few", flash=AS_BEFORE, count=FEW),
+    }
+
+
+@pytest.fixture(scope="module")
+def done(priced: Any, months: dict[str, Month], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Done]:
+    """A retune by what it is to lead to; run when first asked for."""
+    known: dict[str, Done] = {}
+
+    def first(told: str) -> Done:
+        if told not in known:
+            made = place(priced.folder, tmp_path_factory.mktemp("done"))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("pipeline.retune.monthly.recorder", recorded)
+                known[told] = Done(told, made, months[told], *run(made.settings(months[told])))
+        return known[told]
+
+    return first
+
+
+@pytest.fixture(params=sorted(CODES))
+def any_end(request: pytest.FixtureRequest, done: Callable[[str], Done]) -> Done:
+    return done(request.param)
+
+
+@pytest.fixture
+def here(priced: Any, tmp_path: Path) -> Place:
+    """A place of the test's own."""
+    return place(priced.folder, tmp_path)
+
+
+def test_pointer_alias_and_answer_agree_on_the_promoted_version(done: Callable[[str], Done], priced: Any) -> None:
+    promoted = done("promoted")
+    name = name_of(artifact.read_manifest(promoted.made))
+    assert promoted.place.served == promoted.ended.served == name != name_of(priced.manifest)
+    assert promoted.place.registry.reigning() == digest_of(promoted.made)
+    assert promoted.place.versions == ["v1", "v2"]
+
+
+def test_promoted_version_is_whole_and_knows_what_it_came_from(done: Callable[[str], Done]) -> None:
+    promoted = done("promoted")
+    assert verify(promoted.made).name == promoted.ended.served
+    about = verify(promoted.made).manifest["retune"]
+    assert (about["key"], about["champion"]) == (promoted.ended.decision.key, promoted.ended.decision.champion)
+    assert about["judged"]["verdict"] == "promote"
+    assert about["audited_at"].startswith("2026-02-21")
+
+
+def test_settings_and_aim_of_the_champion_hold_where_the_file_names_none(
+    done: Callable[[str], Done], priced: Any
+) -> None:
+    after, before = artifact.read_manifest(done("promoted").made)["config"], priced.manifest["config"]
+    assert restored(after["settings"]) == restored(before["settings"]) != Settings()
+    others = set(before) - {"settings", "at"}  # the prices are those of the day of the retune
+    assert {name: after[name] for name in others} == {name: before[name] for name in others}
+
+
+def test_file_with_retune_alone_is_the_same_question(done: Callable[[str], Done], tmp_path: Path) -> None:
+    promoted = done("promoted")
+    again = promoted.copied(tmp_path)
+    ended, _ = run(read(file_of(again, promoted.month)))
+    assert ended.again
+
+
+def test_settings_of_the_file_hold_where_it_says_more(done: Callable[[str], Done], tmp_path: Path) -> None:
+    promoted = done("promoted")
+    again = promoted.copied(tmp_path)
+    dearer = CONFIG.replace("= 0.002", "= 0.004")
+    ended, _ = run(read(file_of(again, promoted.month, dearer)))
+    assert not ended.again
+
+
+@pytest.mark.parametrize("told", ["kept", "not enough evidence"])
+def test_champion_stays_untouched_where_nothing_is_promoted(
+    done: Callable[[str], Done], told: str, priced: Any
+) -> None:
+    left = done(told)
+    assert left.place.served == left.ended.served == left.ended.decision.champion == name_of(priced.manifest)
+    assert left.place.registry.reigning() == digest_of(priced.folder)
+    assert left.place.versions == ["v1"]
+
+
+def test_every_retune_leaves_a_page_and_a_line(any_end: Done) -> None:
+    (line,) = any_end.place.lines
+    decision = any_end.ended.decision
+    assert f"| {any_end.told} | {decision.champion} | {any_end.ended.served} |" in line
+    assert any_end.ended.page.relative_to(any_end.place.out).as_posix() in line
+    assert decision.champion in any_end.place.page
+    assert decision.done
+    assert record.unfinished(any_end.place.out) == []
+
+
+def test_same_evidence_is_decided_once(any_end: Done, tmp_path: Path) -> None:
+    again = any_end.copied(tmp_path)
+    ended, steps = run(again.settings(any_end.month))
+    assert ended.again
+    assert (ended.decision, ended.served) == (any_end.ended.decision, any_end.ended.served)
+    assert again.versions == any_end.place.versions
+    assert again.lines == any_end.place.lines
+    assert not {"learning", "judging", "promoting"} & set(steps)
+
+
+def test_another_margin_is_another_question(done: Callable[[str], Done], tmp_path: Path) -> None:
+    before = done("not enough evidence")
+    again = before.copied(tmp_path)
+    ended, _ = run(again.settings(before.month, margin=0.2))
+    assert not ended.again
+    assert len(again.lines) == 2
+
+
+def file_of(place: Place, month: Month, more: str = "") -> Path:
+    """A file of settings that has nothing but [retune]."""
+    said = place.settings(month).retune.model_dump(mode="json", exclude_defaults=True)
+    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in said.items())
+    (file := place.out.parent / "retune.toml").write_text(f"[retune]\n{text}{more}")
+    return file
+
+
+def asked(place: Place, month: Month, *options: str) -> Result:
+    """The command, in this process."""
+    return CliRunner().invoke(cli.commands, ["retune", "--config", str(file_of(place, month)), *options])
+
+
+def test_exit_code_says_what_became_of_it(any_end: Done, tmp_path: Path) -> None:
+    answer = asked(any_end.copied(tmp_path), any_end.month, "--json")
+    assert answer.exit_code == CODES[any_end.told], answer.output
+    told = json.loads(answer.stdout)
+    assert (told["verdict"], told["again"]) == (any_end.ended.decision.verdict, True)
+    assert (told["served"], told["champion"]) == (any_end.ended.served, any_end.ended.decision.champion)
+
+
+def test_command_names_the_page_and_why(done: Callable[[str], Done], here: Place) -> None:
+    answer = asked(here, done("not enough evidence").month)
+    assert answer.exit_code == NOT_ENOUGH
+    assert done("not enough evidence").ended.decision.why in answer.stdout
+    assert Path(answer.stdout.splitlines()[-1]).is_file()
+
+
+def test_second_retune_at_the_same_time_is_refused(here: Place, months: dict[str, Month]) -> None:
+    with (
+        alone(here.out / record.FOLDER / "retune"),
+        pytest.raises(StorageError, match="another command is at work"),
+    ):
+        run(here.settings(months["kept"]))
+    assert here.lines == []
+    assert here.versions == ["v1"]
+
+
+def untouched(here: Place, priced: Any) -> bool:
+    """Whether the champion serves on, and no version was made."""
+    return (here.served, here.registry.reigning(), here.versions) == (
+        name_of(priced.manifest), digest_of(priced.folder), ["v1"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"logs": ()}, r"\[retune\] names no 'logs'"),
+        ({"logs": ("missing/logs",)}, "missing/logs: there is no such file or folder"),
+        ({"outcomes": ("missing.jsonl",)}, "missing.jsonl"),
+        ({"audit": ("missing.jsonl",)}, "missing.jsonl: cannot be read"),
+        ({"traces": ("missing.jsonl",)}, "missing.jsonl: cannot be read"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_named_and_the_champion_serves_on(
+    here: Place, months: dict[str, Month], priced: Any, more: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        run(here.settings(months["kept"], **more))
+    assert untouched(here, priced)
+    assert [line.split(" | ")[1] for line in here.lines] == ["failed"]
+
+
+def test_folder_without_a_log_is_named(here: Place, months: dict[str, Month], priced: Any, tmp_path: Path) -> None:
+    (empty := tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="there is no decision log in it"):
+        run(here.settings(months["kept"], logs=(str(empty),)))
+    assert untouched(here, priced)
+
+
+def test_unknown_key_of_the_file_is_bad_input(here: Place, months: dict[str, Month], priced: Any) -> None:
+    with pytest.raises(InputError, match="margins"):
+        read(file_of(here, months["kept"], "margins = 0.1\n"))
+    assert untouched(here, priced)
+
+
+def test_nothing_that_serves_is_bad_input(months: dict[str, Month], tmp_path: Path) -> None:
+    nowhere = Place(tmp_path / "models", tmp_path / "dest")
+    nowhere.out.mkdir()
+    for more, said in (({}, "nothing was shipped there"), ({"dest": None}, "no version has the alias champion")):
+        with pytest.raises(InputError, match=said):
+            run(nowhere.settings(months["kept"], **more))
+
+
+def test_champion_whose_folder_is_gone_is_named(here: Place, months: dict[str, Month]) -> None:
+    shutil.rmtree(here.out / "v1")
+    with pytest.raises(ArtifactError, match=f"the version {here.served} that .*dest names is not there"):
+        run(here.settings(months["kept"]))
+
+
+def too_little(here: Place, month: Month, priced: Any, **more: Any) -> Ended:
+    ended, steps = run(here.settings(month, **more))
+    assert ended.decision.verdict == "not enough evidence"
+    assert "promoting" not in steps
+    assert untouched(here, priced)
+    assert len(here.lines) == 1
+    assert ended.page.is_file()
+    return ended
+
+
+def test_outcomes_of_unknown_decisions_alone_are_too_little(
+    here: Place, months: dict[str, Month], priced: Any, tmp_path: Path
+) -> None:
+    said = write_rows(tmp_path / "strange.jsonl", [{"task_id": f"{at:032x}", "correct": True} for at in range(50)])
+    assert "outcome" in too_little(here, months["kept"], priced, outcomes=(str(said),), audit=()).decision.why
+
+
+def turned(month: Month, path: Path, count: int) -> Path:
+    """The opposite of some of the outcomes."""
+    rows = [json.loads(line) for line in month.outcomes.read_text().splitlines()[:count]]
+    return write_rows(path, [row | {"correct": not row["correct"]} for row in rows])
+
+
+def test_outcomes_that_contradict_each_other_are_refused(
+    here: Place, months: dict[str, Month], priced: Any, tmp_path: Path
+) -> None:
+    named = str(months["kept"].outcomes), str(turned(months["kept"], tmp_path / "turned.jsonl", 1_000))
+    with pytest.raises(InputError, match="find out which of the labels is right"):
+        run(here.settings(months["kept"], outcomes=named))
+    assert untouched(here, priced)
+
+
+def test_few_contradicting_outcomes_are_left_out_and_told(
+    here: Place, months: dict[str, Month], priced: Any, tmp_path: Path
+) -> None:
+    month = months["not enough evidence"]
+    named = str(month.outcomes), str(turned(month, tmp_path / "turned.jsonl", 2))
+    ended = too_little(here, month, priced, outcomes=named)
+    assert ended.found is not None
+    assert any("two outcomes that disagree" in note for note in ended.found.notes)
+
+
+def test_log_without_a_row_is_too_little(here: Place, months: dict[str, Month], priced: Any, tmp_path: Path) -> None:
+    (logs := tmp_path / "logs").mkdir()
+    (logs / "decisions-20260201T000000Z-1-0.jsonl").write_text("")
+    assert "there is no decision" in too_little(here, months["kept"], priced, logs=(str(logs),)).decision.why
+
+
+def test_month_in_which_one_tier_was_never_asked_is_too_little(here: Place, priced: Any, tmp_path: Path) -> None:
+    rows = requests(FEW, 3)
+    logged = [
+        row | {"chosen": "pro", "served": "pro", "propensity": 1.0}
+        for row in log(tmp_path / "month" / "logs", priced.folder, rows)
+    ]
+    write_rows(next((tmp_path / "month" / "logs").iterdir()), logged)
+    said = outcomes(tmp_path / "outcomes.jsonl", rows, logged)
+    ended = too_little(here, Month(tmp_path / "month" / "logs", said, said), priced, audit=())
+    assert "explore more, or ask both tiers a sample" in ended.decision.why
+
+
+def test_audit_that_is_due_is_asked_for_before_anything_is_fitted(
+    here: Place, months: dict[str, Month], priced: Any, tmp_path: Path
+) -> None:
+    old = audit(tmp_path / "old.jsonl", 50, 7, begin=BEGIN.replace(year=2025))
+    steps: list[str] = []
+    ended = retune(here.settings(months["promoted"], audit=(str(old),)), steps.append)
+    assert (ended.decision.verdict, untouched(here, priced)) == ("not enough evidence", True)
+    assert "both tiers were asked are of 2025-02-21, more than 92 days" in ended.decision.why
+    assert "learning" not in steps
+
+
+def test_alias_is_moved_to_what_is_served(done: Callable[[str], Done], tmp_path: Path) -> None:
+    promoted = done("promoted")
+    apart = promoted.copied(tmp_path)
+    apart.registry.crown("1")
+    run(apart.settings(promoted.month))
+    assert apart.registry.reigning() == digest_of(promoted.made)
+    assert apart.served == promoted.ended.served
+
+
+def test_without_a_folder_to_ship_to_the_alias_alone_moves(here: Place, months: dict[str, Month]) -> None:
+    before = here.served
+    ended, _ = run(here.settings(months["promoted"], dest=None))
+    assert here.registry.reigning() == digest_of(here.out / ended.decision.version)
+    assert ended.served != before == here.served
+
+
+def test_retune_after_a_promotion_starts_from_the_promoted_version(
+    done: Callable[[str], Done], tmp_path: Path, months: dict[str, Month]
+) -> None:
+    promoted = done("promoted")
+    again = promoted.copied(tmp_path)
+    ended, _ = run(again.settings(months["not enough evidence"]))
+    assert ended.decision.champion == promoted.ended.served
+    assert len(again.lines) == 2
+
+
+# A group, the day of it in a year, whether it was logged, whether both tiers were asked.
+drawn_row = st.tuples(st.integers(0, 12), st.integers(0, 364), st.booleans(), st.booleans())
+
+
+def traces_of(base: Traces, table: Sequence[tuple[int, int, bool, bool]]) -> Traces:
+    group, day, logged, both = (np.array(column) for column in zip(*table, strict=True))
+    rows = base.take(np.arange(len(table)))
+    outcomes = np.where(both[:, None], [1.0, 0.0], [1.0, np.nan])
+    return replace(
+        rows, group=np.array([f"group-{each}" for each in group], object), outcomes=outcomes,
+        time=np.datetime64("2026-01-01", "us") + day * np.timedelta64(1, "D"),
+        chosen=np.where(logged, 0, -1).astype(np.int8), served=np.where(logged, 0, -1).astype(np.int8),
+        propensity=np.where(logged, 0.9, np.nan),
+    )  # fmt: skip
+
+
+@given(st.lists(drawn_row, min_size=1, max_size=60), st.booleans(), st.floats(1, 400))
+@settings(max_examples=100)
+def test_no_group_is_learned_from_and_judged_on(
+    small_traces: Traces, table: list[tuple[int, int, bool, bool]], by_time: bool, days: float
+) -> None:
+    traces = traces_of(small_traces, table)
+    divided = divide(traces, parts.by_time(traces) if by_time else parts.by_group(0), days)
+    judged = set(traces.group[divided.judged])
+    for rows in (divided.fit, divided.recent, divided.tune):
+        assert not judged & set(traces.group[rows])
+    assert not set(traces.group[divided.fit]) & set(traces.group[divided.recent])
+    assert set(divided.judged) <= set(divided.newest)
