@@ -66,6 +66,10 @@ ship: .venv/installed ## serve the newest version of OUT, or VERSION=models/v3, 
 retune: .venv/installed ## learn from a month of logs and promote what is no worse: make retune CONFIG=retune.toml
 	@$(BIN)/tier-router retune --config "$(CONFIG)"
 
+.PHONY: year
+year: .venv/installed ## replay real tasks as twelve months of traffic, with and without retunes
+	@$(BIN)/tier-router year
+
 .PHONY: bench-latency
 bench-latency: .venv/installed ## measure one decision beside a bare Tokenizer, an empty call and scikit-learn
 	@$(BIN)/python -m tests.bench latency

@@ -22,6 +22,7 @@ from pipeline.retune import commands as retuning
 from pipeline.serve import commands as serving
 from pipeline.simulate import commands as practising
 from pipeline.watching import commands as watching
+from pipeline.year import commands as replaying
 
 if TYPE_CHECKING:
     from pipeline.recorder import Made
@@ -282,6 +283,7 @@ def demo(count: int, seed: int, out: Path) -> None:
 for command in (
     collecting.collect, collecting.grade, collecting.label, practising.simulate, publishing.ship, publishing.rollback,
     ingesting.ingest, retuning.retune, retuning.estimate, watching.watch, serving.serve, scheduling.schedule,
+    replaying.year,
 ):  # fmt: skip
     commands.add_command(command)
 

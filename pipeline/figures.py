@@ -191,6 +191,34 @@ def learning(points: Sequence[LearningPoint]) -> str:
     return _svg(figure, "learning", "APGR against the number of labels", story)
 
 
+@mpl.rc_context(STYLE)
+def year(lines: Mapping[str, Reals], main: str, events: Mapping[int, str]) -> str:
+    """Regret over twelve months: a line for each policy, the main one bold, and what happened in which month."""
+    figure, axes = _axes(760, 440, left=52, right=20, bottom=48, top=56)
+    months = np.arange(1, 1 + max(map(len, lines.values())))
+    axes.set(xlim=(0.7, months[-1] + 0.3), ylim=_reach([np.zeros(1), *lines.values()], 0.08))
+    axes.set(xlabel="month", ylabel="cost above the best router, USD per 1,000 requests")
+    axes.xaxis.set_major_locator(FixedLocator(months.tolist()))
+    axes.grid(axis="y")
+    axes.axhline(0, color=COLOURS["muted"], linewidth=1)
+    for place, (month, told) in enumerate(sorted(events.items())):
+        axes.axvline(month - 0.5, color=COLOURS["muted"], linewidth=1, dashes=(4, 3))
+        axes.annotate(
+            told, (month - 0.5, 1), (0, 6 + 16 * (place % 3)), ("data", "axes fraction"), "offset points",
+            color=COLOURS["muted"], ha="center",
+        )  # fmt: skip
+    labels, others = [], [name for name in lines if name != main]
+    for name, values in lines.items():
+        colour, width = ("router", 3.0) if name == main else (SERIES[others.index(name) % len(SERIES)], 1.4)
+        axes.plot(months, values, color=COLOURS[colour], linewidth=width, marker="o", markersize=4)
+        fine = np.linspace(1, months[-1], SAMPLES)
+        points = np.column_stack([fine, np.interp(fine, months, values)])
+        labels.append(Label(name, colour, axes.transData.transform(points), name == main))
+    _place(figure, axes, labels)
+    story = "; ".join(f"{name}: {values.mean():.2f} a month on average" for name, values in lines.items())
+    return _svg(figure, "year", "Regret by month", story)
+
+
 def _axes(width: int, height: int, *, left: int, right: int, bottom: int, top: int) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="none")
     box = left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height

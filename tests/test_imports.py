@@ -49,6 +49,9 @@ ORDER = (
         "division", "standing", "record", "certified", "found", "judging", "estimate", "version", "material", "page",
         "inquiry", "monthly",
     )),
+    *(f"year.{name}" for name in (
+        "world", "prices", "known", "distinct", "past", "best", "policies", "retuned", "replay", "regret", "picture",
+    )),
     "console", "schedule",
     *(f"watching.{name}" for name in ("ledger", "rows", "look")),
     *(f"serve.{name}" for name in (
@@ -56,7 +59,7 @@ ORDER = (
         "upstream", "tiers", "answers", "escalation", "attempt", "course", "passing", "front", "app", "server",
     )),
     "demo", "collect.commands", "simulate.commands", "ship_commands", "schedule_commands", "watching.commands",
-    "ingest.commands", "retune.commands", "serve.commands", "cli",
+    "ingest.commands", "retune.commands", "year.commands", "serve.commands", "cli",
 )  # fmt: skip
 HEAVY = (
     "numpy",
