@@ -84,7 +84,7 @@ def test_script_is_that_of_most_letters(tmp_path: Path) -> None:
 
 def test_outcome_counts_for_the_inverse_of_its_chance_and_by_one_on_average(tmp_path: Path) -> None:
     rows = [LOGGED | {"propensity": 0.8}, LOGGED | {"propensity": 0.2}, {"flash_correct": 0}]
-    weights = weigh(traces_of(tmp_path, *rows))
+    weights = weigh(traces_of(tmp_path, *rows), clip=20)
     np.testing.assert_allclose(weights.values[:, 0], np.array([1.25, 5, 1]) / (7.25 / 3))
     assert weights.seen == (3, 0)
     assert weights.effective == (pytest.approx(7.25**2 / (1.25**2 + 25 + 1)), 0.0)
@@ -124,7 +124,7 @@ def test_weighted_logs_give_the_rates_of_the_traffic_and_plain_ones_do_not(tmp_p
         rows.append(kept | {"chosen": tier, "served": tier, "propensity": propensity})
     truth = np.mean([row["flash_correct"] for row in generate(4000)])
     traces = load([write_rows(tmp_path / "t.jsonl", rows)])
-    weights = weigh(traces)
+    weights = weigh(traces, clip=20)
     plain = np.nanmean(traces.outcomes[:, 0])
     counted = router.counts(traces, weights.values).vocabulary(1.0).base[0]
     assert abs(counted - truth) < 0.04 < abs(plain - truth)
