@@ -31,23 +31,34 @@ def alone(path: Path, wait_s: float = LONGEST_WAIT_S) -> Iterator[None]:
         lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, PRIVATE)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+    busy = f"{path}: another command is at work on it for {wait_s:g} s: wait for it, and give yours again"
     try:
-        _wait(path, lock, wait_s)
+        try:
+            acquire(lock, wait_s, busy)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be locked: {error.strerror or error}") from error
         yield
     finally:
         os.close(lock)
 
 
-def _wait(path: Path, lock: int, wait_s: float) -> None:
+def acquire(lock: int, wait_s: float, busy: str) -> None:
+    """Wait for the lock of an open file.
+
+    Args:
+        lock: descriptor of the file.
+        wait_s: >= 0, seconds to wait.
+        busy: what is complained of after them.
+
+    Raises:
+        StorageError: somebody else keeps it.
+        OSError: the file system has no locks, or fails.
+    """
     last = time.monotonic() + wait_s
     while True:
         try:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > last:
-                raise StorageError(
-                    f"{path}: another command is at work on it for {wait_s:g} s: wait for it, and give yours again"
-                ) from None
+                raise StorageError(busy) from None
             time.sleep(LOOK_AGAIN_S)
-        except OSError as error:
-            raise StorageError(f"{path} cannot be locked: {error.strerror or error}") from error

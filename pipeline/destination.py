@@ -13,22 +13,20 @@ closed. They may lack locks and the flushing of folders too.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
-import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from features.errors import StorageError
+from pipeline.alone import LONGEST_WAIT_S, acquire
 from pipeline.artifact import MANIFEST
 from pipeline.beside import PARTIAL
 from pipeline.pointer import POINTER, SCHEMA, SHIPPED_NAME, Pointer
 
 FILES = ("router.onnx", "scorer.onnx", MANIFEST)
 LOCK = ".lock"
-LONGEST_WAIT_S, LOOK_AGAIN_S = 10.0, 0.1
 READABLE = 0o666
 # What file systems answer that do not know how; a disk that fails answers otherwise.
 UNABLE = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
@@ -57,21 +55,15 @@ def held(dest: Path) -> Iterator[None]:
 
 
 def _wait(dest: Path, lock: int) -> None:
-    last = time.monotonic() + LONGEST_WAIT_S
-    while True:
-        try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > last:
-                raise StorageError(
-                    f"{dest}: another ship or rollback is at work there for {LONGEST_WAIT_S:g} s: wait for it, and "
-                    "give the command again"
-                ) from None
-            time.sleep(LOOK_AGAIN_S)
-        except OSError as error:
-            if error.errno not in UNABLE:
-                raise
-            return None
+    busy = (
+        f"{dest}: another ship or rollback is at work there for {LONGEST_WAIT_S:g} s: wait for it, and give the "
+        "command again"
+    )
+    try:
+        acquire(lock, LONGEST_WAIT_S, busy)
+    except OSError as error:
+        if error.errno not in UNABLE:
+            raise
 
 
 def place(folder: Path, contents: Mapping[str, bytes]) -> bool:

@@ -36,7 +36,7 @@ CODES = {"promoted": 0, "kept": KEPT, "not enough evidence": NOT_ENOUGH}
 
 @pytest.fixture(autouse=True)
 def in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A registry in a file where MLflow would be; test_retune_killed.py has the real one."""
+    """A registry in a file where MLflow would be, which test_tracking.py is about."""
     monkeypatch.setattr("pipeline.retune.monthly.recorder", recorded)
 
 

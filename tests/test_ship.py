@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -389,7 +390,7 @@ def test_second_command_gives_up_in_the_end(
 
 def test_second_command_waits_for_the_first(dest: Path, versions: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     waits = threading.Event()
-    monkeypatch.setattr(destination.time, "sleep", lambda _: waits.set())
+    monkeypatch.setattr(time, "sleep", lambda _: waits.set())
     with held(dest):
         thread = threading.Thread(target=ship, args=(versions[0], dest))
         thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,13 +83,16 @@ def _feature(name: str, before: Reals, now: Reals) -> Finding:
         states[1],
         unit,
         name=title,
-        topic=TOPIC,
-        value=psi(*counts),
-        kind="score",
-        measure="PSI",
-        material=MOVED_PSI,
-        p_value=homogeneity(*counts),
+        **_moved(*counts),
     )
+
+
+def _moved(before: Reals, now: Reals) -> dict[str, Any]:
+    """How far a distribution moved, from its counts before and now."""
+    return {
+        "topic": TOPIC, "value": psi(before, now), "kind": "score", "measure": "PSI", "material": MOVED_PSI,
+        "p_value": homogeneity(before, now),
+    }  # fmt: skip
 
 
 def _unknown_words(pair: Pair) -> Finding:
@@ -137,12 +141,7 @@ def _kinds(pair: Pair) -> Iterator[Finding]:
         float(shares[1][most]),
         "share",
         name="Kinds of task",
-        topic=TOPIC,
-        value=psi(*counts),
-        kind="score",
-        measure="PSI",
-        material=MOVED_PSI,
-        p_value=homogeneity(*counts),
+        **_moved(*counts),
     )
 
 
