@@ -86,7 +86,9 @@ class Watch:
 
     def _take(self, name: str) -> None:
         self._refused_name, self._again_at = name, time.monotonic() + PATIENCE_S
-        before, self.opened = self.opened, self.source.open(name)
+        opened = self.source.open(name)
+        self.refused = ""  # first: who sees the new version sees no refusal of it
+        before, self.opened = self.opened, opened
         self._serving = name
         self.swaps += 1
         LOGGER.warning("%s decides now, before it was %s", self.opened.name, before.name)
