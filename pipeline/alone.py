@@ -16,12 +16,13 @@ PRIVATE = 0o600
 
 
 @contextmanager
-def alone(path: Path, wait_s: float = LONGEST_WAIT_S) -> Iterator[None]:
+def alone(path: Path, wait_s: float = LONGEST_WAIT_S, *, busy: str = "") -> Iterator[None]:
     """Have a file alone, over all processes of a machine, by an empty hidden file beside it that is locked.
 
     Args:
         path: of the file, which need not exist; its folder is made.
         wait_s: >= 0, seconds to wait for another command.
+        busy: what is complained of where that keeps it; "": that it does, with the path.
 
     Raises:
         StorageError: another command has it and keeps it, or the folder cannot be written.
@@ -31,7 +32,8 @@ def alone(path: Path, wait_s: float = LONGEST_WAIT_S) -> Iterator[None]:
         lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, PRIVATE)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
-    busy = f"{path}: another command is at work on it for {wait_s:g} s: wait for it, and give yours again"
+    waited = f" for {wait_s:g} s" if wait_s else ""
+    busy = busy or f"{path}: another command is at work on it{waited}: wait for it, and give yours again"
     try:
         try:
             acquire(lock, wait_s, busy)

@@ -23,7 +23,7 @@ from pipeline.inferred import Amounts
 from pipeline.metrics import FLASH, PRO, Reals
 from pipeline.nuisance import Asked
 from pipeline.numerals import number
-from pipeline.off_policy import Inferred, compare, overlap, pooled
+from pipeline.off_policy import Inferred, compare, explored_variance, overlap, pooled
 
 MARGIN = 0.01
 SLICE_MARGIN = 0.02
@@ -32,6 +32,7 @@ COST = "cost"
 FEWEST_IN_A_SLICE = 50
 LONG_CONTEXT_BYTES = 8_000
 FEWEST_GROUPS = 50
+LEAST_DOUBT = 0.05  # nothing is taken to be right, or wrong, more surely than this
 
 
 class Verdict(Enum):
@@ -88,7 +89,44 @@ class Judged:
     margin: float
 
 
-def judge(amounts: Amounts, champion: Mask, challenger: Mask, margin: float = MARGIN, level: float = LEVEL) -> Judged:
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """An amount of N requests at flash and at pro, float64[N, 2] each.
+
+    Attributes:
+        values: doubly robust.
+        noise: variance of one outcome, given the request.
+    """
+
+    values: Reals
+    noise: Reals
+
+    @classmethod
+    def accuracy(cls, amounts: Amounts) -> Amount:
+        """1 correct, 0 wrong."""
+        return cls(amounts.accuracy, _noise(amounts, amounts.accuracy, amounts.expected))
+
+    @classmethod
+    def cost(cls, amounts: Amounts) -> Amount:
+        """Delivery costs, in shares of what always-pro is expected to cost."""
+        values, expected = amounts.costs.delivery, amounts.expected_costs.delivery
+        unit = float(expected[:, PRO].mean())
+        return cls(values / unit, _noise(amounts, values / unit, expected / unit))
+
+
+def _noise(amounts: Amounts, values: Reals, expected: Reals) -> Reals:
+    """The variance of an amount given the request: that of being correct, as large as the seen ones say it is."""
+    chance = amounts.expected.clip(LEAST_DOUBT, 1 - LEAST_DOUBT)
+    shape, seen = chance * (1 - chance), amounts.asked.seen
+    surprise = (values - expected) * amounts.asked.chances * amounts.arrival
+    squares, shapes = ((np.where(seen, each, 0.0)).sum(axis=0) for each in (surprise**2, shape))
+    return np.asarray(shape * np.divide(squares, shapes, out=np.zeros(len(squares)), where=shapes > 0))
+
+
+def judge(
+    amounts: Amounts, champion: Mask, challenger: Mask, margin: float = MARGIN, level: float = LEVEL, *,
+    promote_unsure: bool = False,
+) -> Judged:  # fmt: skip
     """Compare two routers on the same requests.
 
     Args:
@@ -96,42 +134,59 @@ def judge(amounts: Amounts, champion: Mask, challenger: Mask, margin: float = MA
         champion, challenger: bool[N], whether each sends the request to pro.
         margin: > 0, of accuracy, and of always-pro's cost, by which the challenger may at most be worse.
         level: in (0, 0.5), largest probability that one which is worse by more is promoted.
+        promote_unsure: promote too where neither is shown; what the level says does not hold then.
     """
     differing = float((champion != challenger).mean())
     if not differing:
         return _without(Verdict.KEEP, "both send every request to the same tier", amounts, 0.0, margin)
     try:
         everything = np.arange(len(amounts))
-        quality = _difference("accuracy", amounts, everything, amounts.accuracy, champion, challenger, -margin, level)
-        unit = float(amounts.costs.delivery[:, PRO].mean())
-        spent = amounts.costs.delivery / unit
+        right, spent = Amount.accuracy(amounts), Amount.cost(amounts)
+        quality = _difference("accuracy", amounts, everything, right, champion, challenger, -margin, level)
         cost = _difference(COST, amounts, everything, spent, champion, challenger, margin, level)
     except LearningError as error:
         return _without(Verdict.NOT_ENOUGH, str(error), amounts, differing, margin)
     slices = _slices(amounts, champion, challenger, level)
-    verdict, why = _verdict(quality, cost, slices)
+    verdict, why = _unless_worse(quality, cost, slices) if promote_unsure else _if_shown(quality, cost, slices)
     audited, logged = _counts(amounts)
     return Judged(verdict, why, quality, cost, slices, audited, logged, differing, margin)
 
 
-def _verdict(quality: Difference, cost: Difference, slices: tuple[Difference, ...]) -> tuple[Verdict, str]:
-    if worse := _worse(quality, cost, slices):
+def _if_shown(quality: Difference, cost: Difference, slices: tuple[Difference, ...]) -> tuple[Verdict, str]:
+    """Promote what is shown to be no worse by the margin."""
+    if worse := _loses(slices) or _no_better(quality, cost):
         return Verdict.KEEP, worse
     if quality.low <= quality.bound:
-        return (
-            Verdict.NOT_ENOUGH,
-            f"accuracy is not known well enough: {_points(quality)}, down to {_shown(quality.low)}",
-        )
+        said = f"{_points(quality)}, down to {_shown(quality.low)}"
+        return Verdict.NOT_ENOUGH, f"accuracy is not known well enough: {said}: {_remedy(quality)}"
     if cost.high >= cost.bound:
-        return Verdict.NOT_ENOUGH, f"cost is not known well enough: {_points(cost)}, up to {_shown(cost.high)}"
+        said = f"{_points(cost)}, up to {_shown(cost.high)}"
+        return Verdict.NOT_ENOUGH, f"cost is not known well enough: {said}: {_remedy(cost)}"
     return Verdict.PROMOTE, f"no worse by the margin in either: accuracy {_points(quality)}, cost {_points(cost)}"
 
 
-def _worse(quality: Difference, cost: Difference, slices: tuple[Difference, ...]) -> str:
-    """Why more evidence would hardly help the challenger; "" where it might."""
+def _unless_worse(quality: Difference, cost: Difference, slices: tuple[Difference, ...]) -> tuple[Verdict, str]:
+    """Promote what is not shown to be worse by the margin."""
+    if quality.high < quality.bound:
+        return Verdict.KEEP, f"the challenger is shown to be less accurate: {_points(quality)}"
+    if cost.low > cost.bound:
+        return Verdict.KEEP, f"the challenger is shown to cost more: {_points(cost)}"
+    if worse := _loses(slices):
+        return Verdict.KEEP, worse
+    said = f"accuracy {_points(quality)}, cost {_points(cost)}"
+    return Verdict.PROMOTE, f"not shown to be worse, and 'unsure' promotes: {said}"
+
+
+def _loses(slices: tuple[Difference, ...]) -> str:
+    """The slice that is shown to lose most, if one is."""
     if broken := [each for each in slices if each.high < each.bound]:
         worst = min(broken, key=lambda each: each.high)
         return f"the challenger loses on {worst.name}: {_points(worst)}"
+    return ""
+
+
+def _no_better(quality: Difference, cost: Difference) -> str:
+    """Why more evidence would hardly help the challenger; "" where it might."""
     if quality.estimate.value <= quality.bound:
         return f"the challenger is less accurate: {_points(quality)}"
     if cost.estimate.value >= cost.bound:
@@ -139,6 +194,16 @@ def _worse(quality: Difference, cost: Difference, slices: tuple[Difference, ...]
     if quality.estimate.value <= 0 and cost.estimate.value >= 0:
         return f"the challenger is no better: accuracy {_points(quality)}, cost {_points(cost)}"
     return ""
+
+
+def _remedy(difference: Difference) -> str:
+    """How much more would have to be known, if the estimate stays what it is."""
+    value = difference.estimate.value
+    times = ((value - difference.low) / (value - difference.bound)) ** 2
+    return (
+        f"{max(times, 1.1):.1f} times the evidence would do: raise 'newest_days' or 'explore', or ask both tiers a "
+        "sample (tier-router collect) and name it under [retune] audit"
+    )
 
 
 def _points(difference: Difference) -> str:
@@ -154,12 +219,12 @@ def _shown(share: float) -> str:
 def _slices(amounts: Amounts, champion: Mask, challenger: Mask, level: float) -> tuple[Difference, ...]:
     """The difference in accuracy of each slice that has enough rows."""
     members = {name: rows for name, rows in _members(amounts).items() if len(rows) >= FEWEST_IN_A_SLICE}
-    found = []
+    right, found = Amount.accuracy(amounts), []
     for name, rows in members.items():
         with suppress(LearningError):  # too few groups, or logs that tell nothing of one of the two there
             found.append(
                 _difference(
-                    name, amounts, rows, amounts.accuracy, champion, challenger, -SLICE_MARGIN, level / len(members)
+                    name, amounts, rows, right, champion, challenger, -SLICE_MARGIN, level / len(members)
                 )
             )
     return tuple(found)
@@ -177,32 +242,33 @@ def _members(amounts: Amounts) -> dict[str, Ints]:
 
 
 def _difference(
-    name: str, amounts: Amounts, rows: Ints, each: Reals, champion: Mask, challenger: Mask, bound: float, level: float
+    name: str, amounts: Amounts, rows: Ints, of: Amount, champion: Mask, challenger: Mask, bound: float, level: float
 ) -> Difference:
-    """The difference in one amount, float64[N, 2] at flash and at pro, on some rows, over audits and logs together.
+    """The difference in one amount, on some rows, over audits and logs together.
 
     Raises:
         LearningError: neither says enough, with what to do.
     """
     audited = amounts.evidence.audited[rows]
     found, refused = [], None
-    for part in (rows[audited], rows[~audited]):
+    for part, logged in ((rows[audited], False), (rows[~audited], True)):
         if len(np.unique(amounts.asked.groups[part])) < FEWEST_GROUPS:
             continue
-        asked = _taken(amounts.asked, part)
+        asked, one, other = _taken(amounts.asked, part), challenger[part], champion[part]
         try:
-            for policy in (champion, challenger):
-                overlap(asked, policy[part]).check()
+            for policy in (other, one):
+                overlap(asked, policy).check()
         except LearningError as error:
             refused = error
             continue
-        found.append(compare(each[part], challenger[part], champion[part], asked.groups))
+        least = explored_variance(asked, amounts.arrival[part], of.noise[part], one, other) if logged else 0.0
+        found.append(compare(of.values[part], one, other, asked.groups, least))
     if not found:
         raise refused or LearningError(
             f"fewer than {FEWEST_GROUPS} requests say anything about the tiers: wait for outcomes, or ask both tiers a "
             "sample (tier-router collect)"
         )
-    estimate = pooled(found, _furthest(each[rows[audited]]))
+    estimate = pooled(found, _furthest(of.values[rows[audited]]))
     reach = estimate.reach(1 - 2 * level)
     return Difference(name, estimate, estimate.value - reach, estimate.value + reach, bound, len(rows))
 

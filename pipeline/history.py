@@ -12,7 +12,7 @@ from pipeline.alone import alone
 from pipeline.beside import replacing
 
 HISTORY = "HISTORY.md"
-WHAT = ("promoted", "kept", "not enough evidence", "rolled back", "failed")
+WHAT = ("promoted", "kept", "not enough evidence", "superseded", "rolled back", "failed")
 HEADINGS = ("date (UTC)", "what", "champion before", "after", "why", "page")
 BEGINNING = "# What became of the champion\n\n"
 LONGEST_CELL = 500
@@ -50,10 +50,15 @@ class Line:
         return _row((at, *told))
 
 
-def append(store: Path, line: Line) -> Path:
+def append(store: Path, line: Line, *, once: bool = False) -> Path:
     """Add a line at the end of `store/HISTORY.md`, which is begun where it is missing; returns its path.
 
     Who reads meanwhile finds the table without the line or with it. What stands in the file already is left as it is.
+
+    Args:
+        store: folder of the file.
+        line: to add.
+        once: leave it out where the last line says the same, at whatever time.
 
     Raises:
         StorageError: it cannot be read or written; what was there before is still there.
@@ -61,6 +66,8 @@ def append(store: Path, line: Line) -> Path:
     path = store / HISTORY
     with alone(path):
         before = _read(path)
+        if once and _undated(before.rstrip().splitlines()[-1]) == _undated(line.row):
+            return path
         with replacing(path) as partial:
             partial.write_text(before + line.row, encoding="utf-8")
     return path
@@ -85,6 +92,11 @@ def _read(path: Path) -> str:
     if not text.strip():
         return BEGINNING + _row(HEADINGS) + _row(("---",) * len(HEADINGS))
     return text if text.endswith("\n") else text + "\n"
+
+
+def _undated(row: str) -> str:
+    """A row without its first cell."""
+    return row.strip().partition(" | ")[2]
 
 
 def _row(cells: tuple[str, ...]) -> str:

@@ -113,13 +113,39 @@ def doubly_robust(pseudo: Reals, to_pro: ToPro, groups: Ints) -> Inferred:
     return _mean(_chosen(pseudo, to_pro), groups)
 
 
-def compare(pseudo: Reals, to_pro: ToPro, other_to_pro: ToPro, groups: Ints) -> Inferred:
+def compare(
+    pseudo: Reals, to_pro: ToPro, other_to_pro: ToPro, groups: Ints, least_variance: float = 0.0
+) -> Inferred:  # fmt: skip
     """Mean outcome of a policy minus that of another, on the same rows.
 
     Where the two hardly ever differ, or rows of an audit happen to agree, it looks more certain than it is: `pooled`
     of it alone allows for that.
+
+    Args:
+        pseudo, to_pro, groups: as in `doubly_robust`.
+        other_to_pro: of the other policy.
+        least_variance: of the mean, whatever the rows look like; see `explored_variance`.
     """
-    return _mean(_chosen(pseudo, to_pro) - _chosen(pseudo, other_to_pro), groups)
+    found = _mean(_chosen(pseudo, to_pro) - _chosen(pseudo, other_to_pro), groups)
+    return _inferred(found.value, max(found.standard_error, least_variance**0.5), found.groups, found.freedom)
+
+
+def explored_variance(asked: Asked, arrival: Reals, noise: Reals, to_pro: ToPro, other_to_pro: ToPro) -> float:
+    """Variance that outcomes bring into `compare`, by the chances they were seen with: the sum of noise / chance.
+
+    Only a handful of explored rows may tell where two policies differ, and look certain if they all went well. How
+    likely they were to be seen is known of every row.
+
+    Args:
+        asked: the rows.
+        arrival: float64[N, 2], as in `Nuisances`.
+        noise: float64[N, 2], variance of the outcome of each tier, given the request.
+        to_pro, other_to_pro: of the two policies.
+    """
+    likely = asked.chances * arrival
+    spread = np.divide(noise, likely, out=np.zeros(likely.shape), where=likely > 0).sum(axis=1)
+    differ = np.asarray(to_pro, float) - np.asarray(other_to_pro, float)
+    return float((differ**2 * spread).sum() / len(asked) ** 2) if len(asked) else 0.0
 
 
 def ips(asked: Asked, nuisances: Nuisances, to_pro: ToPro) -> Inferred:

@@ -89,17 +89,20 @@ def counts(traces: Traces, weights: Reals | None = None) -> Counts:
     return Counts(traces.bags, traces.outcomes, pd.factorize(traces.group)[0], traces.encoder.lexicon, weights)
 
 
-def fit(traces: Traces, smoothing: Smoothing, weights: Reals | None = None) -> tuple[Router, LeftOut]:
+def fit(
+    traces: Traces, smoothing: Smoothing, weights: Reals | None = None, *, balanced: bool = True
+) -> tuple[Router, LeftOut]:  # fmt: skip
     """Fit on all of the traces; returns the router and the leave-one-out features its heads were fitted on.
 
     Args:
         traces: to fit on.
         smoothing: of vocabulary and heads.
         weights: float64[N, 2], > 0, how often each outcome counts; once where not given.
+        balanced: whether the heads count a row less, the more rows its category has; see `category_weights`.
     """
     words = counts(traces, weights)
     left_out = LeftOut(*measure(traces.tally, words.leave_one_out(smoothing.strength)))
-    each = row_weights(traces.category, weights)
+    each = row_weights(traces.category, weights) if balanced else weights
     fitted = heads.fit(left_out.features, traces.outcomes, smoothing.regularisation, each)
     return Router(words.vocabulary(smoothing.strength), fitted, smoothing), left_out
 

@@ -88,7 +88,10 @@ def number(cell: Cell) -> float | None:
         return None
     if isinstance(cell, bool) or not isinstance(cell, int | float | str):
         raise CellError("expected a number")
-    value = float(cell)
+    try:
+        value = float(cell)
+    except (ValueError, OverflowError):
+        raise CellError("expected a number") from None
     if not math.isfinite(value) or value < 0:
         raise CellError("expected a finite number, 0 or more")
     return value
@@ -122,10 +125,14 @@ def share(cell: Cell) -> float | None:
 
 def chance(cell: Cell) -> float | None:
     """A probability that something happened which did happen: more than 0."""
-    value = share(cell)
-    if value == 0:
-        raise CellError("expected more than 0 and at most 1, for the tier was chosen")
-    return value
+    with suppress(CellError):
+        value = share(cell)
+        if value != 0:
+            return value
+    raise CellError(
+        "expected a number above 0 and at most 1, for the tier was chosen; where it is not known, leave it empty, and "
+        "the row counts as traffic only"
+    )
 
 
 def time(cell: Cell) -> datetime | None:

@@ -166,6 +166,9 @@ class Retuning(Strict):
         newest_days: > 0, days that count as newest: drift is looked for in them, and champion and challenger are judged
             on them.
         margin: in (0, 1), accuracy, and share of always-pro's cost, by which a challenger may be worse.
+        unsure: what becomes of a challenger that is shown neither to be good enough nor to be worse: "keep" the
+            champion, or "promote" it all the same, which suits little traffic, with a watch on what it does.
+        half_life_days: > 0, days after which a logged outcome counts half in learning.
         audit_days: >= 1, days after which an audit sample is asked for before anything is fitted; None: never.
     """
 
@@ -178,6 +181,8 @@ class Retuning(Strict):
     dest: Name | None = None
     newest_days: Positive = 31.0
     margin: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.01
+    unsure: Literal["keep", "promote"] = "keep"
+    half_life_days: Positive = 90.0
     audit_days: Count | None = 92
 
 

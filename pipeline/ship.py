@@ -24,6 +24,19 @@ UNREADABLE = f"{POINTER} could not be read and was written anew: what was served
 Step = Callable[[str], None]
 
 
+class OvertakenError(InputError):
+    """Another version is served than the one that was to be left: nothing has changed.
+
+    Attributes:
+        served: name of it; "" where none is.
+    """
+
+    def __init__(self, where: object, served: str, expected: str) -> None:
+        """Store, and say it."""
+        super().__init__(f"{where} serves {served or 'nothing'} by now, and {expected} no more: nothing has changed")
+        self.served = served
+
+
 @dataclass(frozen=True, slots=True)
 class Shipped:
     """What a folder serves now.
@@ -50,7 +63,13 @@ class Shipped:
 
 
 def ship(
-    version: Path, dest: Path, keep: int = KEEP, recorder: Recorder | None = None, step: Step = lambda _: None
+    version: Path,
+    dest: Path,
+    keep: int = KEEP,
+    recorder: Recorder | None = None,
+    step: Step = lambda _: None,
+    *,
+    expected: str | None = None,
 ) -> Shipped:
     """Serve a version from a folder.
 
@@ -63,8 +82,11 @@ def ship(
         keep: >= 2, versions to leave there, the served one among them; others of this project are removed.
         recorder: of the store whose alias `champion` is moved along; None leaves it alone.
         step: called with the name of each step as it begins.
+        expected: name of the version that is to be followed, whichever is served if None; where `version` itself is
+            served already, that is harmless too.
 
     Raises:
+        OvertakenError: another version is served than expected.
         ArtifactError: the version cannot be served: nothing was written.
         StorageError: `dest` cannot be written, or the store refuses: what was served is still served.
     """
@@ -75,6 +97,8 @@ def ship(
     artifact.make_parent(dest)
     with destination.held(dest):
         before, folder = _served(dest), dest / source.name
+        if expected is not None and (before is None or before.current not in (expected, source.name)):
+            raise OvertakenError(dest, before.current if before else "", expected)
         notes = [UNREADABLE] if before is None and (dest / POINTER).exists() else []
         served = _after(before, source.name, keep)
         with ExitStack() as undo:
@@ -117,15 +141,16 @@ def rollback(
         expected: name of the version that is to be left, whichever is served if None.
 
     Raises:
-        InputError: there is no earlier version, or none of that name, or another version is served than expected.
+        InputError: there is no earlier version, or none of that name.
+        OvertakenError: another version is served than expected.
         ArtifactError: it cannot be served, or the pointer cannot be read: nothing has changed.
         StorageError: `dest` cannot be written, or the store refuses: what was served is still served.
     """
     served_at(dest)  # complains before a lock is made
     with destination.held(dest):
         before = served_at(dest)
-        if expected not in (None, before.current):
-            raise InputError(f"{dest} serves {before.current} by now, and {expected} no more: nothing has changed")
+        if expected is not None and expected != before.current:
+            raise OvertakenError(dest, before.current, expected)
         name = _chosen(dest, before, to)
         step("verifying")
         target = _verified_again(dest, name, before.earlier)

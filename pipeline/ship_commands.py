@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from features.errors import StorageError
 from pipeline.console import AS_JSON, FILE, steps
 
 if TYPE_CHECKING:
@@ -57,18 +58,31 @@ def ship(version: Path, dest: Path, keep: int, no_alias: bool, as_json: bool) ->
     type=FILE,
     default=Path("models"),
     show_default=True,
-    help="Folder of MLflow's store, where no server is set.",
+    help="Folder of versions, with HISTORY.md, and of MLflow's store where no server is set.",
 )
 @NO_ALIAS
 @AS_JSON
 def rollback(dest: Path, to: str | None, store: Path, no_alias: bool, as_json: bool) -> None:
     """Serve again from DEST what was served there before. What is served now can be shipped again."""
     from pipeline import ship as shipping
+    from pipeline.history import HISTORY
 
     shipping.served_at(dest)  # complains before anything is started
     with steps() as step, store_of(store, no_alias) as opened:
         shipped = shipping.rollback(dest, to, opened, step)
+    if (store / HISTORY).exists():
+        noted(shipped, dest, store, "by hand")
     _show(shipped, dest, as_json)
+
+
+def noted(back: Shipped, dest: Path, store: Path, why: str) -> None:
+    """Have the history of a store say that somebody went back; it is a note where that fails, for it is done."""
+    from pipeline.history import Line, append
+
+    try:
+        append(store, Line("rolled back", back.before or "", back.name, why))
+    except StorageError as error:
+        note(f"{dest} serves {back.name} again, which the history does not say: {error}")
 
 
 @contextmanager

@@ -57,7 +57,8 @@ class Traces:
         simulated: whether any answer is a simulated model's.
         encoder: the numbering of the words.
         ignored: columns of the file that nobody knows.
-        repeated: rows left out because the same task with the same outcomes stood before them.
+        repeated: rows left out because the same task with the same outcomes stood before them, or because it is
+            labelled besides being logged.
         sha256: digest of the file.
         source: name of the file.
     """
@@ -325,12 +326,19 @@ def _same_words(bags: Bags, encoder: Encoder) -> Texts:
 
 
 def _distinct(traces: Traces, places: Sequence[tuple[Path, Ints]]) -> Traces:
-    """Without repeated tasks: of each the row that knows most outcomes; rows that contradict are an error."""
+    """Without repeated tasks: of each the row that knows most outcomes; rows that contradict are an error.
+
+    A logged decision whose task is labelled too, such as in an audit, is left out before that: a tier that is asked
+    once more may well answer otherwise.
+    """
     ids = pd.Series(traces.task_id)
     if not ids.duplicated().any():
         return traces
+    labelled = (traces.chosen < 0) | traces.both_observed
+    left = labelled | ~ids.isin(traces.task_id[labelled]).to_numpy()
+    twice = left & ids.where(left).duplicated(keep=False).to_numpy()
     best: dict[str, int] = {}
-    for at in np.flatnonzero(ids.duplicated(keep=False)).tolist():
+    for at in np.flatnonzero(twice).tolist():
         before = best.setdefault(traces.task_id[at], at)
         one, other = traces.outcomes[at], traces.outcomes[before]
         if (np.abs(one - other) > 0).any():
@@ -340,7 +348,7 @@ def _distinct(traces: Traces, places: Sequence[tuple[Path, Ints]]) -> Traces:
             )
         if np.isnan(one).sum() < np.isnan(other).sum():
             best[traces.task_id[at]] = at
-    kept = ~ids.duplicated(keep=False).to_numpy()
+    kept = left & ~twice
     kept[list(best.values())] = True
     return replace(traces.take(np.flatnonzero(kept)), repeated=int((~kept).sum()))
 

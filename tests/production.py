@@ -18,7 +18,8 @@ from pipeline.traces import load
 from pipeline.tune import OperatingPoint, sends_to_pro
 
 Row = dict[str, Any]
-BEGIN = datetime(2026, 2, 1, tzinfo=UTC)
+# Of now, because a retune asks whether its newest decision is a new one.
+BEGIN = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=30)
 
 
 def requests(count: int, seed: int, *, worse: float = 0.0) -> list[Row]:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from conftest import write_rows
+from conftest import generate, write_rows
 from production import BEGIN, Row, log, outcomes, requests
 
 from pipeline import artifact, history, pointer
@@ -142,6 +142,24 @@ def month(version: Path, folder: Path, *, flash: float | None = AS_BEFORE, count
     logged = log(folder / "logs", version, rows, explore=explore)
     said = outcomes(folder / "outcomes.jsonl", rows, logged, arrive=0.8)
     return Month(folder / "logs", said, write_rows(folder / "audit.jsonl", asked))
+
+
+def turned_about(version: Path, folder: Path) -> tuple[Month, Path]:
+    """A month, and labelled traces, in which flash is right where it was wrong: new coefficients pay."""
+    folder.mkdir()
+    rows, asked = (_turned(requests(count, seed), seed) for count, seed in ((4_000, 1), (600, 9)))
+    for at, row in enumerate(asked):
+        row["time"] = (BEGIN + timedelta(days=20, seconds=at)).isoformat()
+    logged = log(folder / "logs", version, rows, explore=0.2)
+    said = outcomes(folder / "outcomes.jsonl", rows, logged, arrive=0.8)
+    labelled = [row | {"time": "2025-06-01T00:00:00Z"} for row in _turned(generate(1_500, 77, usage=True), 77)]
+    made = Month(folder / "logs", said, write_rows(folder / "audit.jsonl", asked))
+    return made, write_rows(folder / "labelled.jsonl", labelled)
+
+
+def _turned(rows: list[Row], seed: int) -> list[Row]:
+    draw = random.Random(seed)
+    return [row | {"flash_correct": draw.random() < (0.95 if " = ?" in row["prompt"] else 0.3)} for row in rows]
 
 
 def answered(rows: list[Row], flash: float | None, seed: int) -> list[Row]:

@@ -13,7 +13,7 @@ from made_up import CONFIG, price_file, rows, tariff
 
 from features.errors import LearningError
 from pipeline import router
-from pipeline.challenger import FEWEST_OUTCOMES, KEPT, Contender, Proposal, learn, propose
+from pipeline.challenger import FEWEST_OUTCOMES, Contender, Proposal, learn, propose
 from pipeline.frontier import declare
 from pipeline.objective import Objective
 from pipeline.router import Smoothing
@@ -74,36 +74,47 @@ def proposed(champion: Contender, fit: Traces, recent: Traces, text: str = CONFI
     return propose(fit, recent, champion, tariff(text, known), Objective("total_cost", None), 0, **more)
 
 
-def test_champions_coefficients_stay_where_outcomes_are_as_before(
-    folder: Load, champion: Contender, now: Traces
-) -> None:
-    found = proposed(champion, folder(logged(200, 3)), now)
-    assert min(found.losses, key=found.losses.__getitem__) == KEPT
+def test_new_router_is_learned_and_chosen_for(folder: Load, champion: Contender, now: Traces) -> None:
+    found = proposed(champion, folder(logged(800, 4)), now)
+    assert found.fitted is not None
+    assert found.contender.seer is found.fitted.router
+    assert found.contender.point.threshold == found.contender.rules.thresholds[found.at]
+
+
+def test_coefficients_stay_where_a_new_router_could_not_be_tested(champion: Contender, now: Traces) -> None:
+    found = proposed(champion, now, now, refit=False)
     assert found.fitted is None
     assert found.contender.seer is champion.seer
     assert found.contender.rules is champion.rules
 
 
-def test_new_coefficients_are_taken_where_flash_got_worse(folder: Load, champion: Contender) -> None:
-    found = proposed(champion, folder(logged(800, 4, worse=0.7)), folder(logged(500, 5, worse=0.7)))
-    assert found.fitted is not None
-    assert found.contender.seer is found.fitted.router
-    assert found.losses[KEPT] > 1.2 * min(found.losses.values())
-    assert set(found.losses) == {KEPT, "half-life of 30 days", "half-life of 90 days", "nothing forgotten"}
+def test_what_flash_has_become_is_learned(folder: Load, champion: Contender, now: Traces) -> None:
+    before, after = (proposed(champion, folder(logged(800, 4, worse=worse)), now) for worse in (0.0, 0.7))
+    assert after.contender.point.accuracy < before.contender.point.accuracy - 0.2
 
 
 def test_threshold_moves_when_pro_becomes_cheap(champion: Contender, now: Traces) -> None:
-    dear, cheap = (proposed(champion, now, now, text, half_lives=()) for text in (CONFIG, CHEAP_PRO))
+    dear, cheap = (proposed(champion, now, now, text, refit=False) for text in (CONFIG, CHEAP_PRO))
     assert cheap.contender.point.threshold < dear.contender.point.threshold
     assert cheap.contender.point.pro_rate > dear.contender.point.pro_rate
-    assert cheap.losses == dear.losses
+
+
+def test_outcomes_of_the_newest_requests_do_not_move_the_threshold(champion: Contender, now: Traces) -> None:
+    turned = now.with_outcomes(1 - now.outcomes)
+    one, other = (proposed(champion, now, each, refit=False).contender.point for each in (now, turned))
+    assert one == other
 
 
 def test_point_is_that_of_the_rule_and_no_rule_beyond_the_last_is_chosen(champion: Contender, now: Traces) -> None:
-    free = proposed(champion, now, now, half_lives=())
+    free = proposed(champion, now, now, refit=False)
     assert free.contender.point.threshold == champion.rules.thresholds[free.at]
-    bound = proposed(champion, now, now, half_lives=(), last=lambda _seer, _rules: free.at - 5)
+    bound = proposed(champion, now, now, refit=False, last=lambda _seer, _rules: free.at - 5)
     assert bound.at <= free.at - 5
+
+
+def test_without_a_new_request_no_threshold_is_chosen(champion: Contender, now: Traces) -> None:
+    with pytest.raises(LearningError, match="newest_days"):
+        proposed(champion, now, now.take(np.array([], np.int64)), refit=False)
 
 
 @pytest.mark.parametrize("few", ["flash", "pro"])
@@ -111,15 +122,15 @@ def test_too_few_outcomes_of_a_tier_are_refused_with_what_to_do(
     folder: Load, champion: Contender, few: str, now: Traces
 ) -> None:
     of_it, of_other = ([row for row in logged(500, 6) if (row["chosen"] == few) is same] for same in (True, False))
-    recent = folder([*of_other, *of_it[: FEWEST_OUTCOMES - 1]])
-    with pytest.raises(LearningError, match=f"only {FEWEST_OUTCOMES - 1} of the newest outcomes.*: wait for more"):
-        proposed(champion, now, recent)
+    fit = folder([*of_other, *of_it[: FEWEST_OUTCOMES - 1]])
+    with pytest.raises(LearningError, match=f"only {FEWEST_OUTCOMES - 1} outcomes of {few} .*: wait for more"):
+        proposed(champion, fit, now)
 
 
 def test_learning_from_labelled_traces_is_the_plain_fit(folder: Load) -> None:
     labelled = folder(generate(300, 7))
     made = learn(labelled, Smoothing(), None)
-    plain, _ = router.fit(labelled, Smoothing())
+    plain, _ = router.fit(labelled, Smoothing(), balanced=False)
     assert (made.weights.values == 1).all()
     np.testing.assert_array_equal(made.router.see(labelled)[2], plain.see(labelled)[2])
 
@@ -127,7 +138,7 @@ def test_learning_from_labelled_traces_is_the_plain_fit(folder: Load) -> None:
 def test_learning_from_logs_is_the_fit_with_their_weights(folder: Load) -> None:
     logs = folder(logged(300, 8))
     made, weights = learn(logs, Smoothing(), 30.0), weigh(logs, 30.0)
-    again, _ = router.fit(logs.with_outcomes(weights.outcomes), Smoothing(), weights.values)
+    again, _ = router.fit(logs.with_outcomes(weights.outcomes), Smoothing(), weights.values, balanced=False)
     plain, _ = router.fit(logs, Smoothing())
     np.testing.assert_array_equal(made.router.see(logs)[2], again.see(logs)[2])
     assert not np.allclose(made.router.see(logs)[2], plain.see(logs)[2], atol=1e-4)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from features.errors import ArtifactError, InputError
 from features.request import Request
+from pipeline.exploring import NEAREST, SPENT_NEAR
 from pipeline.limits import Limits
 from pipeline.runtime.decider import Decider, Options
 from pipeline.runtime.decision import REASONS, TIERS
@@ -199,16 +200,28 @@ def test_share_of_decisions_is_explored_with_its_propensity(trained: Any) -> Non
     decider = opened(trained, explore=0.25, seed=3)
     found = [decider.decide(EASY) for _ in range(800)]
     explored = [each for each in found if each.reason == "explored"]
-    assert 150 < len(explored) < 250
+    expected = explored[0].propensity
+    assert expected in (0.5, pytest.approx(0.25 * (1 - SPENT_NEAR)))
+    assert abs(len(explored) / 800 - expected) < 0.06
     assert {(each.tier, each.chosen, each.propensity, each.alternative) for each in explored} == {
-        ("pro", "pro", 0.25, "flash")
+        ("pro", "pro", expected, "flash")
     }
     rest = [each for each in found if each.reason != "explored"]
-    assert {(each.tier, each.propensity) for each in rest} == {("flash", 0.75)}
+    assert {(each.tier, each.propensity) for each in rest} == {("flash", 1 - expected)}
 
 
-def test_two_in_a_hundred_are_explored_by_default(trained: Any) -> None:
+def test_near_the_threshold_more_is_explored_than_far_from_it(trained: Any) -> None:
     with Decider.open(trained.folder) as decider:
+        gain = decider.decide(EASY).gain
+        near, far = (decider.decide(EASY, threshold=gain + away).propensity for away in (0.0, 0.9))
+    rare = 0.02 * (1 - SPENT_NEAR)
+    assert min(far, 1 - far) == pytest.approx(rare)
+    assert min(near, 1 - near) == pytest.approx(rare + 0.02 * SPENT_NEAR / NEAREST)
+
+
+def test_version_that_knows_no_reach_explores_all_requests_alike(trained: Any) -> None:
+    with Decider.open(trained.folder) as decider:
+        decider.watch.opened = decider.watch.opened._replace(reach=None)
         assert decider.decide(EASY).propensity in (0.98, 0.02)
 
 

@@ -23,7 +23,7 @@ LOGGED = {"chosen": "flash", "served": "flash", "propensity": 0.98, "flash_corre
 
 
 def traces_of(folder: Path, *rows: Mapping[str, Any], waiting: bool = False) -> Traces:
-    return load([write_rows(folder / "t.jsonl", [{"prompt": "some words", **row} for row in rows])], waiting=waiting)
+    return load([write_rows(folder / "t.jsonl", [{"prompt": f"some words {at}", **row} for at, row in enumerate(rows)])], waiting=waiting)
 
 
 def test_logged_decision_says_which_tier_was_asked_and_how_likely_that_was(tmp_path: Path) -> None:
@@ -71,9 +71,19 @@ def test_audit_of_a_logged_task_takes_its_place(tmp_path: Path) -> None:
     assert (traces.outcomes.tolist(), traces.repeated) == ([[1.0, 0.0]], 1)
 
 
-def test_audit_that_contradicts_the_log_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match="other outcomes"):
-        traces_of(tmp_path, LOGGED | {"task_id": "1"}, {"task_id": "1", "flash_correct": 0, "pro_correct": 0})
+@pytest.mark.parametrize("first", ["log", "audit"])
+def test_audit_in_which_the_tier_answered_otherwise_takes_the_place_of_the_log_row(tmp_path: Path, first: str) -> None:
+    rows = [LOGGED | {"task_id": "1"}, {"task_id": "1", "flash_correct": 0, "pro_correct": 0}, LOGGED]
+    traces = traces_of(tmp_path, *(rows if first == "log" else rows[::-1]))
+    (audited,) = np.flatnonzero(traces.task_id == "1")
+    assert (traces.outcomes[audited].tolist(), traces.chosen[audited]) == ([0.0, 0.0], -1)
+    assert len(traces) == 2
+
+
+def test_labels_of_a_task_that_contradict_each_other_are_refused_beside_its_log_row(tmp_path: Path) -> None:
+    labels = [{"task_id": "1", "flash_correct": flash, "pro_correct": 0} for flash in (0, 1)]
+    with pytest.raises(TraceError, match=r"row 3, field 'task_id': '1' stood before with other outcomes \(.*row 2\)"):
+        traces_of(tmp_path, LOGGED | {"task_id": "1"}, *labels)
 
 
 def test_script_is_that_of_most_letters(tmp_path: Path) -> None:
@@ -96,9 +106,26 @@ def test_outcome_counts_for_no_more_than_the_clip(tmp_path: Path) -> None:
 
 
 def test_outcome_counts_half_after_each_half_life(tmp_path: Path) -> None:
-    rows = [{"flash_correct": 1, "time": f"2026-0{month}-01"} for month in (1, 3)] + [{"flash_correct": 1}]
+    rows = [LOGGED | {"time": f"2026-0{month}-01"} for month in (1, 3)] + [LOGGED]
     values = weigh(traces_of(tmp_path, *rows), half_life_days=59).values[:, 0]
     np.testing.assert_allclose(values, [0.5, 1, 0.5])
+
+
+def test_what_was_labelled_does_not_age(tmp_path: Path) -> None:
+    rows = [{"flash_correct": 1, "time": "2026-01-01"}, LOGGED | {"time": "2026-03-01"}]
+    np.testing.assert_allclose(weigh(traces_of(tmp_path, *rows), half_life_days=59, clip=1).values[:, 0], [1, 1])
+
+
+def test_prompt_that_is_asked_again_counts_once_as_much_as_its_weightiest_outcome(tmp_path: Path) -> None:
+    often, other = {"prompt": "the same", "group": "one"}, {"prompt": "another", "group": "one"}
+    rows = [LOGGED | often | {"propensity": each} for each in (0.5, 0.25, 0.25)] + [LOGGED | other | {"propensity": 1}]
+    values = weigh(traces_of(tmp_path, *rows)).values[:, 0] * (11 / 4)  # as before their mean was made 1
+    np.testing.assert_allclose(values, [0.8, 1.6, 1.6, 1])
+
+
+def test_prompts_of_one_group_count_each(tmp_path: Path) -> None:
+    rows = [LOGGED | {"group": "a customer", "propensity": 1.0, "prompt": f"word{at}"} for at in range(3)]
+    np.testing.assert_allclose(weigh(traces_of(tmp_path, *rows)).values[:, 0], 1)
 
 
 def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ ORDER = (
     "beside", "alone", "limits", "listening", "tables", "prices", "endpoint", "settings", "schema", "usage", "reading",
     "traces", "parts", "metrics", "guarantee", "sequential", "heads", "router", "observed", "evidence", "weights",
     "costs", "frontier", "artifact", "pointer", "history", "held_out",
-    "sample", "objective", "certificate", "findings", "config", "tune", "served", "golden",
+    "sample", "objective", "certificate", "findings", "config", "tune", "served", "golden", "exploring",
     "export", "baselines", "policies", "rivals", "cascade", "money", "diagnosis", "generalisation", "evaluate",
     "manifest", "plan", "numerals", "worth", "spoken", "figures", "report", "recorder", "tracking", "registry", "train",
     "sibling", "assess", "anonymise", "route",

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingesting import FIRST, NOW, ingested, log_row, log_rows, outcomes_of, write_log, write_outcomes, written
 
+from pipeline.console import BAD_INPUT, NOT_ENOUGH
 from pipeline.ingest import lines
 from pipeline.ingest.braces import NotPlainError, cut
 from pipeline.ingest.ingest import ingest
@@ -335,6 +336,16 @@ def test_command_prints_numbers_and_notes(tmp_path: Path, tier_router: Any) -> N
     plain = json.loads(tier_router(*command, "--json", cwd=tmp_path).stdout)
     assert (plain["rows"], plain["joined"], plain["served"]["pro"]) == (4, 4, 2)
     assert len(plain["sha256"]) == 64
+
+
+def test_command_ends_apart_where_there_is_no_evidence_yet(tmp_path: Path, tier_router: Any) -> None:
+    write_log(tmp_path / "log", log_rows(5))
+    write_outcomes(tmp_path / "o.csv", [{"task_id": "other", "correct": 1}])
+    done = tier_router("ingest", "log", "--outcomes", "o.csv", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (NOT_ENOUGH, "")
+    assert "not enough evidence: none of the outcomes is of a decision in the logs" in done.stderr
+    write_outcomes(tmp_path / "o.csv", [{"task_id": "", "correct": 1}])
+    assert tier_router("ingest", "log", "--outcomes", "o.csv", cwd=tmp_path).returncode == BAD_INPUT
 
 
 def test_evidence_is_for_its_owner_alone_and_nothing_else_is_left(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ingesting import FIRST, NOW, Row, ingested, log_row, log_rows, outcomes_of, write_log, write_outcomes
+from ingesting import FIRST, NOW, Row, ingested, log_row, log_rows, outcomes_of, write_log, write_outcomes, written
 
 from features.errors import EvidenceError, InputError, StorageError, TraceError
 from pipeline.ingest.ingest import ingest
@@ -26,17 +26,18 @@ def refusal(tmp_path: Path, rows: list[Row], outcomes: list[Row] | None = None, 
     return found.value
 
 
-@pytest.mark.parametrize(
-    ("propensity", "said"),
-    [(0, "more than 0"), (-0.5, "0 or more"), (float("nan"), "finite"), (1.5, "between 0 and 1"), ("x", "float")],
-)
-def test_propensity_that_is_none_is_refused_with_file_line_and_value(
-    tmp_path: Path, propensity: Any, said: str
-) -> None:
+@pytest.mark.parametrize("propensity", [0, -0.5, float("nan"), 1.5, "x", True])
+def test_propensity_that_is_none_is_refused_with_file_line_value_and_remedy(tmp_path: Path, propensity: Any) -> None:
     message = str(refusal(tmp_path, [*log_rows(4), log_row(4, propensity=propensity)]))
     assert "decisions-20260101T000000Z-7-1.jsonl, row 5, field 'propensity'" in message
     assert f"it holds {propensity!r}" in message
-    assert said in message
+    assert "expected a number above 0 and at most 1" in message
+    assert "where it is not known, leave it empty, and the row counts as traffic only" in message
+
+
+@pytest.mark.parametrize("cell", ["x", 10**400], ids=["text", "huge"])
+def test_amount_that_is_no_number_is_refused_in_our_words(tmp_path: Path, cell: Any) -> None:
+    assert "field 'turn_count': expected a number; it holds" in str(refusal(tmp_path, [log_row(1, turn_count=cell)]))
 
 
 @pytest.mark.parametrize("propensity", [0.0, -0.5, float("nan"), 1.5])
@@ -47,7 +48,7 @@ def test_propensity_that_is_none_is_refused_in_parquet_too(tmp_path: Path, prope
     (tmp_path / "log").mkdir()
     rows = [{**log_row(1), "words": "[]"}, {**log_row(2, propensity=propensity), "words": "[]"}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "log" / "decisions-20260101T000000Z-7-1.parquet")
-    with pytest.raises(TraceError, match="row 2, field 'propensity'"):
+    with pytest.raises(TraceError, match=r"row 2, field 'propensity'.* leave it empty"):
         ingest([tmp_path / "log"], [], tmp_path / "evidence.parquet", now=NOW)
 
 
@@ -122,6 +123,51 @@ def test_two_outcomes_that_disagree_are_no_outcome(tmp_path: Path) -> None:
     assert any(rows[7]["task_id"] in note and "disagree" in note for note in found.notes())
 
 
+def changed(said: Row, **changes: Any) -> Row:
+    """The opposite outcome."""
+    return said | {"correct": not said["correct"]} | changes
+
+
+@pytest.mark.parametrize("correction_first", [False, True])
+def test_later_of_two_outcomes_corrects_the_earlier_however_many_there_are(
+    tmp_path: Path, correction_first: bool
+) -> None:
+    rows = log_rows(9)
+    said = [each | {"label_source": "judge"} for each in outcomes_of(rows)]
+    later = [changed(each, time=NOW.isoformat(), label_source="people") for each in said[:5]]
+    found = ingested(tmp_path, rows, later + said if correction_first else said + later)
+    assert (found.joined, found.corrected.count, found.disagreeing.count) == (9, 5, 0)
+    assert any("5 (" in note and "of which the later one stands" in note for note in found.notes())
+    row = written(found)[rows[1]["task_id"]]
+    assert (row["flash_correct"], row["flash_label_source"]) == (not said[1]["correct"], "people")
+
+
+def test_outcome_that_is_said_again_later_corrects_nothing(tmp_path: Path) -> None:
+    rows = log_rows(3)
+    said = outcomes_of(rows)
+    again = said[0] | {"time": NOW.isoformat(), "label_source": "people"}
+    found = ingested(tmp_path, rows, [said[0] | {"label_source": "judge"}, *said[1:], again])
+    assert (found.corrected.count, found.repeated_outcomes) == (0, 1)
+    assert written(found)[rows[0]["task_id"]]["pro_label_source"] == "judge"
+
+
+@pytest.mark.parametrize("times", [(None, None), (None, NOW), (NOW, None), (NOW, NOW)])
+def test_outcomes_disagree_where_no_time_says_which_is_the_later(tmp_path: Path, times: tuple[Any, Any]) -> None:
+    rows = log_rows(150)
+    said = outcomes_of(rows)
+    one, other = (each and each.isoformat() for each in times)
+    said[7]["time"] = one
+    found = ingested(tmp_path, rows, [*said, changed(said[7], time=other)])
+    assert (found.corrected.count, found.disagreeing.first) == (0, (rows[7]["task_id"],))
+
+
+def test_outcome_without_a_time_disagrees_with_what_corrects_another(tmp_path: Path) -> None:
+    rows = log_rows(150)
+    said = outcomes_of(rows)
+    said += [changed(said[7], time=NOW.isoformat()), said[7] | {"time": None}]
+    assert ingested(tmp_path, rows, said).disagreeing.first == (rows[7]["task_id"],)
+
+
 def test_ungraded_beside_an_outcome_is_no_disagreement(tmp_path: Path) -> None:
     rows = log_rows(3)
     said = outcomes_of(rows)
@@ -135,6 +181,7 @@ def test_many_outcomes_that_disagree_are_refused_with_both_places(tmp_path: Path
     assert "outcomes.jsonl, row 8, field 'correct'" in message
     assert "outcomes.jsonl, row 51" in message
     assert "1 of 50 decisions" in message
+    assert "the later stands" in message
 
 
 def test_decision_of_the_future_is_refused(tmp_path: Path) -> None:
@@ -166,6 +213,34 @@ def test_time_of_a_log_that_jumps_back_is_noted_with_its_place(tmp_path: Path) -
     found = ingested(tmp_path, rows)
     assert found.rows == 4
     assert any("7-1.jsonl, row 3: the time jumps back" in note and "1 times" in note for note in found.notes())
+
+
+@pytest.mark.parametrize("year", [1026, 2000, 2024])
+def test_time_that_is_years_from_others_of_its_file_is_noted_wherever_it_stands(tmp_path: Path, year: int) -> None:
+    write_log(tmp_path / "log", [log_row(1000 + at, time=f"{year}-01-01T00:00:00Z") for at in range(9)], 2)
+    rows = [log_row(0, time=f"{year}-06-01T00:00:00Z"), *log_rows(9)[1:]]
+    found = ingested(tmp_path, rows)
+    assert found.rows == 18
+    (note,) = (note for note in found.notes() if "more than a year from what is usual" in note)
+    assert f"7-1.jsonl, row 1: the time {year}-06-01 00:00:00" in note
+    assert "file, 2026-01-01 04:00:00; this is so of 1 rows" in note
+
+
+def test_times_within_a_year_of_each_other_are_not_noted(tmp_path: Path) -> None:
+    rows = [log_row(0, time="2025-01-02T00:00:00Z"), *log_rows(9)[1:]]
+    assert not any("usual" in note for note in ingested(tmp_path, rows).notes())
+
+
+def test_logs_that_have_ended_are_noted(tmp_path: Path) -> None:
+    assert any(
+        "the newest decision is 58 days old, of 2026-01-02 01:00 UTC: is logging still on" in note
+        for note in ingested(tmp_path, log_rows(26)).notes()
+    )
+
+
+@pytest.mark.parametrize("options", [{"newest_days": 60.0}, {"now": FIRST + timedelta(days=31)}, {"until": NOW}])
+def test_logs_that_go_on_or_whose_end_was_asked_for_are_not_noted(tmp_path: Path, options: dict[str, Any]) -> None:
+    assert not any("is logging still on" in note for note in ingested(tmp_path, log_rows(26), **options).notes())
 
 
 def test_files_that_follow_each_other_with_older_times_are_not_noted(tmp_path: Path) -> None:

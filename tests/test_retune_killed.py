@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from retuning import BETTER, Month, Place, month, place, recorded
+from retuning import BETTER, Month, Place, digest_of, month, place, recorded
 
+from features.errors import ArtifactError
 from pipeline import artifact
 from pipeline.pointer import name_of
 from pipeline.retune import monthly, record
+from pipeline.retune.monthly import Ended
+from pipeline.ship import rollback, ship
 from pipeline.verified import verify
 
 WAIT_SECONDS = 120
@@ -69,7 +72,7 @@ def decided(fresh: tuple[Path, Month], tmp_path_factory: pytest.TempPathFactory)
     return stopped(fresh, tmp_path_factory.mktemp("decided"), "_carry_out")
 
 
-def stopped(fresh: tuple[Path, Month], folder: Path, at: str) -> Path:
+def stopped(fresh: tuple[Path, Month], folder: Path, at: str, owner: Any = monthly, **more: Any) -> Path:
     where = shutil.copytree(fresh[0], folder / "here")
 
     def stop(*_: Any) -> None:
@@ -77,18 +80,21 @@ def stopped(fresh: tuple[Path, Month], folder: Path, at: str) -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(monthly, "recorder", recorded)
-        patch.setattr(monthly, at, stop)
+        patch.setattr(owner, at, stop)
         with pytest.raises(StoppedError):
-            monthly.retune(Place(where / "out", where / "dest").settings(fresh[1]))
+            monthly.retune(Place(where / "out", where / "dest").settings(fresh[1], **more))
     return where
+
+
+def run(made: Place, files: Month, **more: Any) -> Ended:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(monthly, "recorder", recorded)
+        return monthly.retune(made.settings(files, **more))
 
 
 def again(where: Path, files: Month) -> Place:
     made = Place(where / "out", where / "dest")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(monthly, "recorder", recorded)
-        ended = monthly.retune(made.settings(files))
-    assert ended.decision.promotes
+    assert run(made, files).promoted
     return made
 
 
@@ -128,3 +134,76 @@ def test_run_stopped_before_it_decided_is_done_anew(fresh: tuple[Path, Month], t
     made = Place(where / "out", where / "dest")
     assert made.served.startswith("v1-")
     assert_consistent(again(where, fresh[1]))
+
+
+def test_alias_that_was_not_moved_with_the_pointer_is_moved_by_the_next_run(
+    fresh: tuple[Path, Month], tmp_path: Path
+) -> None:
+    where = stopped(fresh, tmp_path, "finish", record)
+    Place(where / "out", where / "dest").registry.crown("1")
+    assert_consistent(again(where, fresh[1]))
+
+
+def test_promotion_that_was_gone_back_from_after_a_kill_is_not_made_again(
+    fresh: tuple[Path, Month], tmp_path: Path
+) -> None:
+    where = stopped(fresh, tmp_path, "finish", record)
+    made = Place(where / "out", where / "dest")
+    back = rollback(made.dest, None, made.registry).name
+    ended = run(made, fresh[1])
+    assert (made.served, made.registry.reigning()) == (back, digest_of(made.out / "v1"))
+    assert (ended.again, ended.promoted, ended.served) == (True, False, back)
+    assert "| promoted |" in made.lines[0]
+    assert f"| superseded | {back} | {back} | v2 was to serve, but {made.dest} serves {back} by now" in made.lines[1]
+    assert "Superseded: v2 was to serve" in made.page
+    assert record.unfinished(made.out) == []
+    run(made, fresh[1])
+    assert len(made.lines) == 2
+
+
+def test_version_that_was_shipped_again_after_a_kill_serves_on(fresh: tuple[Path, Month], tmp_path: Path) -> None:
+    where = stopped(fresh, tmp_path, "finish", record)
+    made = Place(where / "out", where / "dest")
+    rollback(made.dest, None, made.registry)
+    ship(made.out / "v2", made.dest)
+    assert_consistent(again(where, fresh[1]))
+
+
+def test_alias_that_was_given_to_another_version_after_a_kill_stays(fresh: tuple[Path, Month], tmp_path: Path) -> None:
+    where = stopped(fresh, tmp_path, "_carry_out", dest=None)
+    made = Place(where / "out", where / "dest")
+    copy = Path(shutil.copytree(made.out / "v1", made.out / "v3"))
+    (copy / artifact.MANIFEST).write_text(
+        (copy / artifact.MANIFEST).read_text().replace(digest_of(copy), f"{3:064x}")
+    )  # fmt: skip
+    made.registry.crown(made.registry.record(copy).model_version)
+    with pytest.raises(ArtifactError):  # v3 cannot be opened
+        run(made, fresh[1], dest=None)
+    assert made.registry.reigning() == f"{3:064x}"
+    assert "| superseded |" in made.lines[0]
+    assert record.unfinished(made.out) == []
+
+
+def test_decision_whose_version_is_gone_is_named_and_removing_it_helps(
+    fresh: tuple[Path, Month], decided: Path, tmp_path: Path
+) -> None:
+    where, files = shutil.copytree(decided, tmp_path / "here"), fresh[1]
+    made = Place(where / "out", where / "dest")
+    shutil.rmtree(made.out / "v2")
+    (folder,) = (made.out / record.FOLDER).glob("*/")
+    for _ in range(2):
+        with pytest.raises(ArtifactError, match=rf"v2 is not a version.*{folder} says that .* or remove {folder}, and"):
+            run(made, files)
+    assert made.served.startswith("v1-")
+    assert len(made.lines) == 1
+    shutil.rmtree(folder)
+    (made.out / "HISTORY.md").unlink()
+    assert_consistent(again(where, files))
+
+
+def test_key_of_a_newer_decision_is_left_alone(tmp_path: Path) -> None:
+    decision = record.Decision("0" * 64, "keep", "why", "v1-0", "", "2026-02-01T00:00:00+00:00")
+    record.write(tmp_path, decision)
+    path = record.folder_of(tmp_path, decision.key) / record.FILE
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 1, "newer": true'))
+    assert record.read(tmp_path, decision.key) == decision

@@ -46,8 +46,8 @@ INGESTED = Ingested(
     served={"flash": 29_411, "pro": 12_007, "nobody": 100}, versions={"v7": 40_018, "": 1_500},
     propensities=(0.02, 0.98), usable=39_204, unusable={"a limit decided": 1_411, "no tier answered": 903},
     statements=33_000, joined=31_877, waiting=9_204, ungraded=437, usable_joined=30_911, repeated_outcomes=0,
-    unknown=Some(3, ("a1", "b2", "c3")), disagreeing=NOBODY_KNOWS, of_other_tier=NOBODY_KNOWS, unanswered=0,
-    ignored=(), doubts=("the clock of one log is 40 minutes ahead",),
+    unknown=Some(3, ("a1", "b2", "c3")), corrected=NOBODY_KNOWS, disagreeing=NOBODY_KNOWS,
+    of_other_tier=NOBODY_KNOWS, unanswered=0, ignored=(), doubts=("the clock of one log is 40 minutes ahead",),
 )  # fmt: skip
 DRIFT = Drift(
     findings=(

@@ -22,9 +22,9 @@ from shipping import another
 from stopping import contents
 
 from features.errors import ArtifactError, InputError, StorageError
-from pipeline import destination, pointer, ship_commands
+from pipeline import destination, history, pointer, ship_commands
 from pipeline.runtime.opened import Opened
-from pipeline.ship import Shipped, rollback, ship
+from pipeline.ship import OvertakenError, Shipped, rollback, ship
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 FILES = ["manifest.json", "router.onnx", "scorer.onnx"]
@@ -133,6 +133,42 @@ def test_shipping_what_is_served_changes_nothing(dest: Path, versions: list[Path
     again = ship(versions[1], dest)
     assert (again.before, again.copied, numbers(again.earlier)) == (again.name, False, ["v1"])
     assert found() == before
+
+
+def test_version_is_followed_where_it_is_the_expected_one(dest: Path, versions: list[Path]) -> None:
+    first = ship(versions[0], dest)
+    second = ship(versions[1], dest, expected=first.name)
+    assert served(dest).current == second.name
+    assert ship(versions[1], dest, expected=first.name).before == second.name  # once more: it is served already
+
+
+def test_version_that_nobody_expected_is_not_followed(dest: Path, versions: list[Path]) -> None:
+    first, second = ship(versions[0], dest), ship(versions[1], dest)
+    before = contents(dest)
+    with pytest.raises(OvertakenError, match=f"{dest} serves {second.name} by now, and {first.name} no more") as told:
+        ship(versions[2], dest, expected=first.name)
+    assert (told.value.served, contents(dest)) == (second.name, before)
+
+
+@pytest.mark.parametrize("meanwhile", ["another", "none"])
+def test_expected_version_is_looked_for_when_nobody_else_can_change_it(
+    dest: Path, versions: list[Path], monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    first, real = ship(versions[0], dest), destination.held
+
+    @contextmanager
+    def after(folder: Path) -> Iterator[None]:
+        with real(folder):
+            if meanwhile == "none":
+                (dest / "current.json").unlink()
+            else:
+                destination.point(dest, pointer.Pointer("v9-abcdefabcdef", (), ""))
+            yield
+
+    monkeypatch.setattr(destination, "held", after)
+    with pytest.raises(OvertakenError, match="serves v9-abcdefabcdef by now" if meanwhile == "another" else "nothing"):
+        ship(versions[1], dest, expected=first.name)
+    assert folders(dest) == {"v1"}
 
 
 @pytest.mark.parametrize("keep", [-1, 0, 1])
@@ -508,6 +544,33 @@ def test_commands_tell_what_is_served_and_how_to_go_back(
     assert f"{dest} serves {first['served']}" in back.stdout
     assert "to go back: there is nothing before it" in back.stdout
     assert "note" not in back.stderr
+
+
+def rolled_back(dest: Path, store: Path) -> Any:
+    """The command, in this process."""
+    return CliRunner().invoke(ship_commands.rollback, [str(dest), "--no-alias", "--store", str(store)])
+
+
+def test_rollback_by_hand_is_noted_in_the_history_where_there_is_one(
+    tmp_path: Path, dest: Path, versions: list[Path]
+) -> None:
+    names = [ship(version, dest).name for version in versions[:3]]
+    assert rolled_back(dest, tmp_path / "models").exit_code == 0
+    assert not (tmp_path / "models").exists()
+    history.append(tmp_path / "models", history.Line("promoted", names[1], names[2], "why"))
+    assert rolled_back(dest, tmp_path / "models").exit_code == 0
+    row = (tmp_path / "models" / history.HISTORY).read_text().splitlines()[-1]
+    assert f"| rolled back | {names[1]} | {names[0]} | by hand |" in row
+
+
+def test_rollback_that_the_history_cannot_say_is_done_all_the_same(
+    tmp_path: Path, dest: Path, versions: list[Path]
+) -> None:
+    names = [ship(version, dest).name for version in versions[:2]]
+    (tmp_path / history.HISTORY).write_bytes(b"\xff")
+    told = rolled_back(dest, tmp_path)
+    assert (told.exit_code, served(dest).current) == (0, names[0])
+    assert f"serves {names[0]} again, which the history does not say" in told.stderr
 
 
 @pytest.mark.parametrize(

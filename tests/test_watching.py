@@ -28,12 +28,13 @@ from pipeline.watching import ledger as ledgers
 from pipeline.watching.commands import watch
 from pipeline.watching.ledger import Account, Ledger
 from pipeline.watching.look import BLIND, Look, counted, look
-from pipeline.watching.rows import REPEATED, UNEXPLORED, Rows
+from pipeline.watching.rows import REPEATED, UNDATED, UNEXPLORED, Rows
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Row = dict[str, Any]
 OTHER, UNKNOWN = "neither decided by this version nor audited", "not chosen by a chance that is known"
 ROWS, EXPLORE = 300, 0.2
+AFTER = "2099-01-01"  # the versions were made
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def audit(tmp_path: Path, generated: Callable[..., list[Row]], write: Callable[.
 
     def written(name: str, count: int, **more: Any) -> Path:
         keys = ("task_id", "group", "prompt")
-        told = {"flash_correct": False, "pro_correct": True}
+        told = {"flash_correct": False, "pro_correct": True, "time": AFTER}
         return write(tmp_path / name, [{key: row[key] for key in keys} | told | more for row in generated(count, 5)])
 
     return written
@@ -175,7 +176,7 @@ def test_audits_alone_can_alarm_though_their_requests_were_counted_in_the_log(
     looked(dest, good)
     rows = [json.loads(line) for line in good.read_text().splitlines()]
     keys = ("task_id", "group", "prompt")
-    told = {"flash_correct": False, "pro_correct": True}
+    told = {"flash_correct": False, "pro_correct": True, "time": AFTER}
     both = write(tmp_path / "both.jsonl", [{key: row[key] for key in keys} | told for row in rows])
     found = looked(dest, audits=(both,))
     assert (found.alarm, found.new) == ("audits", 0)
@@ -186,7 +187,7 @@ def test_audits_that_stand_among_the_evidence_count_before_the_log_of_their_requ
     dest: Path, tmp_path: Path, log: Callable[..., Path], write: Callable[..., Path]
 ) -> None:
     logged = [json.loads(line) for line in log("log.jsonl", 0.9).read_text().splitlines()]
-    told = {"flash_correct": True, "pro_correct": True}
+    told = {"flash_correct": True, "pro_correct": True, "time": AFTER}
     both = [{"task_id": f"audit of {row['task_id']}", "group": row["group"], "prompt": row["prompt"]} for row in logged]
     found = looked(dest, write(tmp_path / "together.jsonl", logged + [row | told for row in both]))
     assert (found.new, found.left_out) == (ROWS, {REPEATED: ROWS})
@@ -196,6 +197,14 @@ def test_audits_that_stand_among_the_evidence_count_before_the_log_of_their_requ
 def test_audits_of_before_the_version_was_made_are_left_out(dest: Path, audit: Callable[..., Path]) -> None:
     found = looked(dest, audits=(audit("old.jsonl", 50, time="2020-01-01"),))
     assert (found.new, found.left_out) == (0, {"audited before the version was made": 50})
+
+
+def test_audits_of_nobody_knows_when_are_left_out_and_the_remedy_is_said(
+    dest: Path, audit: Callable[..., Path]
+) -> None:
+    found = looked(dest, audits=(audit("undated.jsonl", 50, time=None),))
+    assert (found.new, found.left_out) == (0, {UNDATED: 50})
+    assert "fill in the column 'time'" in UNDATED
 
 
 def test_audits_come_before_the_log_of_the_same_requests() -> None:

@@ -1,4 +1,4 @@
-"""Clocks that cannot be right: rows of the future are refused, others are named."""
+"""Clocks that cannot be right: rows of the future are refused, others are named; and logs that have ended."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from pipeline.ingest.statements import NEVER, Statements
 AHEAD = timedelta(days=1)
 BACK = timedelta(days=1)
 EARLY = timedelta(hours=1)
+FAR = timedelta(days=366)
+DAY = timedelta(days=1)
+NEWEST_DAYS = 31.0
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -42,7 +45,7 @@ def check(rows: Rows, said: Statements, now: datetime) -> None:
 
 
 def doubts(rows: Rows, times: Ints, said: Statements, joined: Joined) -> Iterator[str]:
-    """Sentences on clocks that run backwards.
+    """Sentences on clocks that jump or run backwards.
 
     Args:
         rows: of the logs.
@@ -58,6 +61,15 @@ def doubts(rows: Rows, times: Ints, said: Statements, joined: Joined) -> Iterato
             f"{rows.place(first + 1)}: the time jumps back by more than a day, from {written(logged[first])} to "
             f"{written(logged[first + 1])}; this happens {len(back):,} times in the logs: was a clock set?"
         )
+    usual = _medians(logged, file)
+    far = np.flatnonzero(np.abs(logged - usual) > FAR // MICROSECOND)
+    if far.size:
+        first = int(far[0])
+        yield (
+            f"{rows.place(first)}: the time {written(logged[first])} is more than a year from what is usual in its "
+            f"file, {written(usual[first])}; this is so of {len(far):,} rows, which are used all the same: was a clock "
+            "wrong?"
+        )
     known = (joined.decision >= 0) & (said.time != NEVER)
     decided = times[joined.decision] if len(times) else said.time
     early = np.flatnonzero(known & (said.time < decided - EARLY // MICROSECOND))
@@ -67,6 +79,29 @@ def doubts(rows: Rows, times: Ints, said: Statements, joined: Joined) -> Iterato
             f"{said.where(first)}: the outcome was known at {written(said.time[first])}, more than an hour before the "
             f"decision of {written(decided[first])}; this is so of {len(early):,} outcomes, which are used all the "
             "same: was a clock wrong?"
+        )
+
+
+def _medians(values: Ints, groups: Ints) -> Ints:
+    """The lower median of each value's group, int64[N]."""
+    _, codes, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    ordered = values[np.lexsort((values, codes))]
+    return np.asarray(ordered[np.cumsum(counts) - counts + (counts - 1) // 2][codes])
+
+
+def ended(last: datetime, newest_days: float, now: datetime) -> Iterator[str]:
+    """A sentence on logs whose newest decision is too old to say anything of today.
+
+    Args:
+        last: time of the newest decision.
+        newest_days: after which it is.
+        now: as it is known here.
+    """
+    days = (now - last) / DAY
+    if days > newest_days:
+        yield (
+            f"the newest decision is {days:.0f} days old, of {last:%Y-%m-%d %H:%M} UTC: is logging still on, and do "
+            "'logs' name where it goes?"
         )
 
 

@@ -41,6 +41,7 @@ def ingest(
     since: datetime | None = None,
     until: datetime | None = None,
     now: datetime | None = None,
+    newest_days: float = clocks.NEWEST_DAYS,
     step: Step = lambda _: None,
 ) -> Ingested:
     """Join logs with outcomes, and write evidence: traces in which the tier that did not answer is not observed.
@@ -56,6 +57,7 @@ def ingest(
         since: first moment of decisions to take; None: any.
         until: moment from which on they are left out; None: none.
         now: the time; None: as this machine knows it.
+        newest_days: after which a newest decision is so old that it is noted, unless `until` is given.
         step: told what is being done.
 
     Raises:
@@ -64,7 +66,7 @@ def ingest(
         StorageError: the evidence cannot be written; what was there before is still there.
     """
     _check(out, since, until)
-    found = find(logs)
+    found, now = find(logs), now or datetime.now(UTC)
     with folder_for(out) as folder:
         rows = gather(found.files, folder, lambda done: step(f"reading decisions: {done:,}"))
         decisions = once(rows.keys)
@@ -72,11 +74,13 @@ def ingest(
         traced = assessments(experiment, folder, since, step) if experiment else Traced()
         said = statements.read([*outcomes, *traced.files], lambda done: step(f"reading outcomes: {done:,}"))
         said = statements.together(said, statements.of_log(rows.keys, rows.files))
-        clocks.check(rows, said, now or datetime.now(UTC))
+        clocks.check(rows, said, now)
         step("joining")
         joined = join(decisions.ids, tiers(rows.keys["served"])[decisions.row], said)
         judged = _judged(rows, decisions, joined, kept)
+        last = rows.keys["time"][int(decisions.row[kept[-1]])].as_py()
         doubts = [
+            *(() if until else clocks.ended(last, newest_days, now)),
             *clocks.doubts(rows, numbers(rows.keys["time"])[decisions.row], said, joined),
             *_asides(found),
             *traced.notes,
@@ -156,8 +160,8 @@ def _result(
         usable=int(usable.sum()), unusable=dict(reasons), statements=len(said), joined=states[KNOWN],
         waiting=states[WAITING], ungraded=states[COULD_NOT] + states[DISAGREEING],
         usable_joined=int((usable & _known(judged)).sum()), repeated_outcomes=joined.repeated, unknown=joined.unknown,
-        disagreeing=joined.disagreeing, of_other_tier=joined.of_other_tier, unanswered=joined.unanswered,
-        ignored=_ignored(*rows.unknown, *said.unknown), doubts=tuple(doubts),
+        corrected=joined.corrected, disagreeing=joined.disagreeing, of_other_tier=joined.of_other_tier,
+        unanswered=joined.unanswered, ignored=_ignored(*rows.unknown, *said.unknown), doubts=tuple(doubts),
     )  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""Outcomes beside the decisions that they are of."""
+"""Outcomes beside the decisions that they are of.
+
+Two that disagree count as none, unless times say which of them was known later: then that one corrects the other.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 
 from features.bags import Ints
 from features.errors import EvidenceError, TraceError
-from pipeline.ingest.statements import RIGHT, UNGRADED, WHOEVER, WRONG, Statements
+from pipeline.ingest.statements import NEVER, RIGHT, UNGRADED, WHOEVER, WRONG, Statements
 
 SHOWN = 3
 # More than that share of the decisions with an outcome may not have two that disagree.
@@ -45,7 +48,8 @@ class Joined:
         decision: int64[N], the decision of each of N statements; -1 where it is not known.
         repeated: statements that say what another one says.
         unknown: ids of decisions that no log has.
-        disagreeing: ids of decisions with two outcomes.
+        corrected: ids of decisions of which a later outcome stands instead of an earlier one.
+        disagreeing: ids of decisions with two outcomes of which none is later.
         of_other_tier: ids of which a tier that did not answer has an outcome.
         unanswered: statements about decisions that no tier answered.
     """
@@ -56,6 +60,7 @@ class Joined:
     decision: Ints
     repeated: int
     unknown: Some
+    corrected: Some
     disagreeing: Some
     of_other_tier: Some
     unanswered: int
@@ -85,22 +90,37 @@ def join(ids: pa.Array, served: Ints, said: Statements) -> Joined:
         mark: np.bincount(decision[of_it & (said.correct == mark)], minlength=len(ids))
         for mark in (RIGHT, WRONG, UNGRADED)
     }
-    right, wrong = marks[RIGHT] > 0, marks[WRONG] > 0
+    contested = (marks[RIGHT] > 0) & (marks[WRONG] > 0)
+    stands = of_it & graded & ~_outdated(said, decision, of_it & graded & contested[decision], len(ids))
+    right, wrong = (_any(decision[stands & (said.correct == mark)], len(ids)) for mark in (RIGHT, WRONG))
     both = right & wrong
     disagreeing = some(ids.filter(pa.array(both)).to_pylist())
-    _check_agreement(disagreeing, int((right | wrong).sum()), both, decision, of_it, said)
+    _check_agreement(disagreeing, int((right | wrong).sum()), both, decision, stands, said)
     state = np.select([both, right | wrong, marks[UNGRADED] > 0], [DISAGREEING, KNOWN, COULD_NOT], WAITING)
     return Joined(
         np.where(right & ~wrong, 1, np.where(wrong & ~right, 0, -1)),
         state.astype(object),
-        _sources(said, decision, of_it & graded, state == KNOWN),
+        _sources(said, decision, stands, state == KNOWN),
         decision,
         int(sum(np.maximum(counts - 1, 0).sum() for counts in marks.values())),
         unknown,
+        some(ids.filter(pa.array(contested & ~both)).to_pylist()),
         disagreeing,
         some(said.task_id.filter(pa.array(other)).to_pylist()),
         int((known & (answered < 0) & graded).sum()),
     )
+
+
+def _outdated(said: Statements, decision: Ints, contested: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    """Which of the contested statements were known before another one of their decision, bool[N]."""
+    latest = np.full(count, NEVER)
+    np.maximum.at(latest, decision[contested], said.time[contested])
+    found = contested & (said.time != NEVER)
+    return np.asarray(found & (said.time < latest[decision]))
+
+
+def _any(decisions: Ints, count: int) -> NDArray[np.bool_]:
+    return np.asarray(np.bincount(decisions, minlength=count) > 0)
 
 
 def some(names: Sequence[str]) -> Some:
@@ -122,17 +142,17 @@ def _check_agreement(
     outcomes: int,
     both: NDArray[np.bool_],
     decision: Ints,
-    of_it: NDArray[np.bool_],
+    stands: NDArray[np.bool_],
     said: Statements,
 ) -> None:
     if disagreeing.count <= MOST_DISAGREEING * outcomes:
         return
-    first = np.flatnonzero(of_it & both[decision] & (said.correct != UNGRADED))[0]
-    same = np.flatnonzero(of_it & (decision == decision[first]) & (said.correct == 1 - said.correct[first]))[0]
+    first = np.flatnonzero(stands & both[decision])[0]
+    same = np.flatnonzero(stands & (decision == decision[first]) & (said.correct == 1 - said.correct[first]))[0]
     raise TraceError(
         f"{said.where(first)}, field 'correct': {disagreeing.first[0]!r} has another outcome in {said.where(same)}, as "
         f"{disagreeing.count:,} of {outcomes:,} decisions with an outcome have two that disagree, more than "
-        f"{MOST_DISAGREEING:.0%}: find out which of the labels is right"
+        f"{MOST_DISAGREEING:.0%}: find out which of the labels is right, or give both their 'time': the later stands"
     )
 
 

@@ -37,6 +37,7 @@ class Ingested:
         usable_joined: rows with an outcome that may be used for estimates.
         repeated_outcomes: statements that say what another one says.
         unknown: decisions that have an outcome and are in no log.
+        corrected: decisions of which a later outcome stands instead of an earlier one.
         disagreeing: decisions with two outcomes that disagree, which count as ungraded.
         of_other_tier: decisions of which a tier that did not answer has an outcome, which is left out.
         unanswered: outcomes of decisions that no tier answered, which are left out.
@@ -66,6 +67,7 @@ class Ingested:
     usable_joined: int
     repeated_outcomes: int
     unknown: Some
+    corrected: Some
     disagreeing: Some
     of_other_tier: Some
     unanswered: int
@@ -95,6 +97,7 @@ class Ingested:
             (self.logged_again, "decisions were logged twice: the later row of each stays"),
             (self.outside, "decisions are outside of the time asked for, and left out"),
             (self.unknown, "decisions have an outcome and are in no log that was given"),
+            (self.corrected, "decisions have two outcomes that disagree, of which the later one stands"),
             (self.disagreeing, "decisions have two outcomes that disagree, which counts as not graded"),
             (self.of_other_tier, "decisions have an outcome of the tier that did not answer, which is left out"),
             (self.unanswered, "outcomes are of decisions that no tier answered, and left out"),

@@ -30,16 +30,21 @@ class Guarantee:
 
 
 def retested(claim: Claim, evidence: Evidence, to_pro: Mask, *, moved: bool, drifted: bool) -> Guarantee:
-    """Test the claim on the audited tasks of the newest evidence; the rule was chosen without them, so one test does.
+    """Test the claim on the newest audit; the rule was chosen without it, so one test does.
+
+    An audit may be older than the newest logged decisions. Where something has drifted, what was audited before these
+    began says nothing of it, and is left out.
 
     Args:
         claim: that was made of the version.
-        evidence: newest, with audited tasks.
+        evidence: newest logged decisions, and audited tasks.
         to_pro: bool[N], what the version that is to serve decides.
         moved: whether that is another version than the claim was made of.
         drifted: whether the traffic, the models or the answers have changed since.
     """
-    rows = np.flatnonzero(evidence.audited)
+    times, logged = evidence.rows.time, evidence.rows.time[~evidence.audited]
+    outdated = times < logged.min() if drifted and len(logged) else np.zeros(len(times), np.bool_)
+    rows = np.flatnonzero(evidence.audited & ~outdated)
     audited = evidence.rows.take(rows)
     groups = len(np.unique(audited.groups))
     if groups >= FEWEST_GROUPS:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pipeline.retune.found import Policy
     from pipeline.retune.monthly import Ended
 
+# Of verdicts that leave the champion; the first where the version that was to be promoted does not serve.
+CODES = {"promote": KEPT, "keep": KEPT, "not enough evidence": NOT_ENOUGH}
+
 
 @click.command()
 @click.option(
@@ -31,7 +34,8 @@ def retune(config_file: Path, as_json: bool) -> None:
     Joins logs and outcomes, looks for drift, fits or only re-tunes a challenger, judges it beside the champion, and
     promotes it or keeps the champion. A page says why. The same evidence is decided on once.
 
-    Exit codes: 0 promoted, 10 champion kept, 11 not enough evidence, 2 bad input, 1 failure.
+    Exit codes: 0 promoted, 10 champion kept (or the promotion overtaken: another version was shipped or gone back to
+    meanwhile), 11 not enough evidence, 2 bad input, 1 failure.
     """
     with steps() as step:
         from threadpoolctl import threadpool_limits
@@ -43,7 +47,7 @@ def retune(config_file: Path, as_json: bool) -> None:
         with threadpool_limits(1):  # the work is split over threads already
             ended = run(chosen, step)
     click.echo(json.dumps(_summary(ended), indent=2)) if as_json else _show(ended)
-    raise click.exceptions.Exit({"promote": 0, "keep": KEPT}.get(ended.decision.verdict, NOT_ENOUGH))
+    raise click.exceptions.Exit(0 if ended.promoted else CODES[ended.decision.verdict])
 
 
 @click.command()
@@ -99,16 +103,28 @@ def _show(ended: Ended) -> None:
     if ended.found is not None:
         for note in ended.found.notes:
             click.echo(f"note: {note}", err=True)
-    told = {"promote": "promoted", "keep": "champion kept"}.get(decision.verdict, decision.verdict)
-    click.echo(f"{told}: {decision.why}" + (" (decided before, on the same evidence)" if ended.again else ""))
+    click.echo(_told(ended) + (" (decided before, on the same evidence)" if ended.again else ""))
     click.echo(f"serves: {ended.served}" + ("" if ended.served == decision.champion else f", was {decision.champion}"))
     click.echo(str(ended.page))
+
+
+def _told(ended: Ended) -> str:
+    """The verdict and why, or what became of the verdict since."""
+    decision = ended.decision
+    if ended.promoted or not decision.promotes:
+        told = "champion kept" if decision.verdict == "keep" else decision.verdict
+        return f"{'promoted' if ended.promoted else told}: {decision.why}"
+    if decision.superseded:
+        return f"superseded: {decision.superseded}"
+    since = "rolled back since" if ended.served == decision.champion else f"{ended.served} serves by now"
+    return f"promoted then, {since}: {decision.why}"
 
 
 def _summary(ended: Ended) -> dict[str, Any]:
     decision = ended.decision
     return {
         "verdict": decision.verdict, "why": decision.why, "champion": decision.champion, "served": ended.served,
+        "promoted": ended.promoted, "superseded": decision.superseded or None,
         "version": decision.version or None, "page": str(ended.page), "again": ended.again,
         "found": None if ended.found is None else ended.found.printed(),
     }  # fmt: skip

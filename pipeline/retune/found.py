@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,7 +42,6 @@ class Learned:
     Attributes:
         coefficients: "kept" or "new".
         half_life_days: of what it was fitted on; None where nothing was forgotten, or nothing was fitted.
-        losses: mean log loss on the newest outcomes, by what was tried.
         seen: outcomes of each tier that it was fitted on; 0 where it was not.
         effective: as many equally counted outcomes would tell as much.
         threshold_before, threshold_after: champion's and challenger's.
@@ -51,7 +49,6 @@ class Learned:
 
     coefficients: str
     half_life_days: float | None
-    losses: Mapping[str, float]
     seen: tuple[int, ...]
     effective: tuple[float, ...]
     threshold_before: float

@@ -12,7 +12,7 @@ import numpy as np
 
 from features.errors import LearningError, TargetError
 from pipeline.certificate import tested
-from pipeline.challenger import HALF_LIVES, Proposal, Sees, propose, seen
+from pipeline.challenger import Proposal, Sees, propose, seen
 from pipeline.config import Aim
 from pipeline.costs import Tariff
 from pipeline.drift.facts import Deployed
@@ -49,20 +49,23 @@ def inquire(
     assert about.ingested is not None
     try:
         gathered = material.read(settings.retune, about.ingested, step)
-        division = divide(gathered.traces, champion.manifest["data"]["split"], settings.retune.newest_days)
+        rule = champion.manifest["data"]["split"]
+        days = settings.retune.newest_days
+        division = divide(gathered.traces, gathered.audit, rule, days, hold_out=aim.certify)
         step("looking for drift")
         drift = _drift(champion, gathered, division, tariff)
         about = replace(about, drift=drift)
         if due := _audit_due(champion, gathered, settings.retune.audit_days):
             return about, Verdict.NOT_ENOUGH, due, ""
         step("learning")
-        proposal = _proposal(champion, gathered.traces, division, tariff, aim)
+        proposal = _proposal(champion, gathered.traces, division, tariff, aim, settings.retune.half_life_days)
         about = replace(about, learned=_learned(champion, proposal))
         step("judging")
         seed, judged_on = _seed(champion), gathered.traces.take(division.judged)
         judged, policies, evidence, decided = contest(
-            judged_on, champion.contender, proposal.contender, tariff, settings.retune.margin, seed
-        )
+            judged_on, champion.contender, proposal.contender, tariff, settings.retune.margin, seed,
+            promote_unsure=settings.retune.unsure == "promote",
+        )  # fmt: skip
     except LearningError as error:
         return about, Verdict.NOT_ENOUGH, str(error), ""
     except TargetError as error:
@@ -126,7 +129,9 @@ def audited_at(champion: Champion) -> str:
     return str(known.get("audited_at", champion.manifest["created_at"]))
 
 
-def _proposal(champion: Champion, traces: Traces, division: Division, tariff: Tariff, aim: Aim) -> Proposal:
+def _proposal(
+    champion: Champion, traces: Traces, division: Division, tariff: Tariff, aim: Aim, half_life_days: float
+) -> Proposal:  # fmt: skip
     seed = _seed(champion)
     refit = min(len(division.tune), len(division.test)) >= FEWEST_ROWS
 
@@ -139,8 +144,8 @@ def _proposal(champion: Champion, traces: Traces, division: Division, tariff: Ta
         return tested(aim.claim, rows, rules)[0]
 
     return propose(
-        traces.take(division.fit), traces.take(division.recent), champion.contender, tariff, aim.objective, seed,
-        HALF_LIVES if refit else (), last,
+        traces.take(division.fit), traces.take(division.asked), champion.contender, tariff, aim.objective, seed,
+        half_life_days=half_life_days, refit=refit, last=last,
     )  # fmt: skip
 
 
@@ -149,7 +154,6 @@ def _learned(champion: Champion, proposal: Proposal) -> Learned:
     return Learned(
         "kept" if fitted is None else "new",
         None if fitted is None else fitted.half_life_days,
-        proposal.losses,
         (0, 0) if fitted is None else fitted.weights.seen,
         (0.0, 0.0) if fitted is None else fitted.weights.effective,
         champion.contender.point.threshold,

@@ -22,7 +22,8 @@ FEWEST = 100
 
 
 def contest(
-    traces: Traces, champion: Contender, challenger: Contender, tariff: Tariff, margin: float, seed: int
+    traces: Traces, champion: Contender, challenger: Contender, tariff: Tariff, margin: float, seed: int, *,
+    promote_unsure: bool = False,
 ) -> tuple[Judged, tuple[Policy, ...], Evidence, Mask]:
     """Judge a challenger; returns the judgement, what policies get, the evidence and what the challenger decides on it.
 
@@ -32,6 +33,7 @@ def contest(
         tariff: whose prices apply.
         margin: by which the challenger may be worse.
         seed: of folds.
+        promote_unsure: what `judge` is to do where neither is shown.
 
     Raises:
         LearningError: too few of the traces say anything about the tiers.
@@ -41,7 +43,8 @@ def contest(
     if len(usable) < FEWEST:
         raise LearningError(
             f"only {len(usable)} newest requests that nobody learned from say anything about the tiers, at least "
-            f"{FEWEST} are needed: wait for more outcomes, or ask both tiers a sample (tier-router collect)"
+            f"{FEWEST} are needed: wait for outcomes, raise 'newest_days', or ask both tiers a sample "
+            "(tier-router collect)"
         )
     mine = to_pro(evidence.rows, champion.point)
     theirs = to_pro(seen(challenger.seer, traces, seed).rows, challenger.point)
@@ -49,7 +52,8 @@ def contest(
     one, other = mine[usable], theirs[usable]
     named = {"always flash": np.zeros_like(one), "always pro": np.ones_like(one), "champion": one, "challenger": other}
     told = tuple(policies(amounts, named))
-    return judge(amounts, one, other, margin), told, evidence, theirs
+    judged = judge(amounts, one, other, margin, promote_unsure=promote_unsure)
+    return judged, told, evidence, theirs
 
 
 def policies(amounts: Amounts, named: Mapping[str, Mask]) -> Iterator[Policy]:

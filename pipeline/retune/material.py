@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.errors import InputError
+from features.errors import EvidenceError, InputError
+from pipeline import reading
 from pipeline.drift.facts import Deployed
+from pipeline.evidence import Mask
+from pipeline.ingest import clocks
 from pipeline.ingest.ingest import ingest
 from pipeline.ingest.result import Ingested
 from pipeline.ingest.traced import Experiment
@@ -24,6 +30,7 @@ from pipeline.traces import Traces, digest, load
 
 EVIDENCE = "evidence.parquet"
 DAY_S = 86_400
+NEVER = np.datetime64("NaT", "us")
 
 Step = Callable[[str], None]
 
@@ -35,21 +42,28 @@ class Material:
     Attributes:
         ingested: what came of logs and outcomes.
         traces: all that is learned from and judged by, over one lexicon.
-        audited: newest time of an audited task; NaT where none has a time.
+        audit: bool[N], which of the traces are of an audit: of a file that [retune] audit names.
+        audited: newest time of an audited task; NaT where there is none.
         deployed: models and fingerprints that answered for each tier in the newest days.
     """
 
     ingested: Ingested
     traces: Traces
+    audit: Mask
     audited: Any
     deployed: Mapping[str, Deployed]
 
 
-def gather(options: Retuning, step: Step) -> Ingested:
+def gather(options: Retuning, step: Step, now: datetime | None = None) -> Ingested:
     """Join logs and outcomes into the evidence.
 
+    Args:
+        options: that the retune was called with.
+        step: called with the name of each step as it begins.
+        now: the time; None: as this machine knows it.
+
     Raises:
-        EvidenceError: there is no decision, or none with an outcome.
+        EvidenceError: there is no decision, none with an outcome, or none of the newest days.
         InputError: a file cannot be used, or no logs are named.
         StorageError: the evidence cannot be written.
     """
@@ -57,26 +71,32 @@ def gather(options: Retuning, step: Step) -> Ingested:
         raise InputError("[retune] names no 'logs': name the folders of the decision logs")
     experiment = Experiment(options.mlflow, Path(options.out)) if options.mlflow else None
     out = Path(options.out) / FOLDER / EVIDENCE
-    return ingest(_paths(options.logs), _paths(options.outcomes), out, experiment=experiment, step=step)
+    moment = now or datetime.now(UTC)
+    found = ingest(
+        _paths(options.logs), _paths(options.outcomes), out, experiment=experiment, now=moment,
+        newest_days=options.newest_days, step=step,
+    )  # fmt: skip
+    for said in clocks.ended(found.last, options.newest_days, moment):
+        raise EvidenceError(f"{said} Where so old ones are to be learned from, raise [retune] newest_days")
+    return found
 
 
-def key(options: Retuning, settings: Settings, tariff: Mapping[str, Any], ingested: Ingested) -> str:
+def key(options: Retuning, settings: Settings, prices: Mapping[str, Any], ingested: Ingested) -> str:
     """Digest of the evidence and of what is asked of it, hexadecimal: the same for the same question.
 
     Args:
         options, settings: that the retune was called with.
-        tariff: prices that apply, as `Tariff.printed` gives them; the day that they were asked for does not count.
+        prices: that are in force, by name; nothing that is learned of the champion, for it changes with a promotion.
         ingested: what came of logs and outcomes.
 
     Raises:
         InputError: a file of traces or audits cannot be read.
     """
     files = [path for name in ("traces", "audit") for path in _paths(getattr(options, name))]
+    places = {"logs", "outcomes", "mlflow", "traces", "audit", "out", "dest"}
     said = {
-        "evidence": ingested.sha256, "files": [_digest(path) for path in files],
-        "tariff": {name: value for name, value in tariff.items() if name != "priced_at"},
-        "options": {"newest_days": options.newest_days, "margin": options.margin, "audit_days": options.audit_days},
-        "settings": settings.printed(),
+        "evidence": ingested.sha256, "files": [_digest(path) for path in files], "prices": dict(prices),
+        "options": options.model_dump(mode="json", exclude=places), "settings": settings.printed(),
     }  # fmt: skip
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -85,13 +105,29 @@ def read(options: Retuning, ingested: Ingested, step: Step) -> Material:
     """Read everything over one lexicon.
 
     Raises:
+        InputError: an audited task has no time.
         TraceError: a file cannot be read, or two contradict each other.
     """
     audits, labelled = _paths(options.audit), _paths(options.traces)
-    paths = [*labelled, *audits, ingested.path]
+    _check_times(audits)
+    # The audits first: of a task that another file repeats, the row that stood first stays.
+    paths = [*audits, *labelled, ingested.path]
     traces = load(paths, lambda rows: step(f"reading traces: {rows:,}"), waiting=True)
-    audited = _newest(load(audits).time if audits else np.array([], "datetime64[us]"))
-    return Material(ingested, traces, audited, _deployed(ingested.path, options.newest_days))
+    audited = load(audits, waiting=True) if audits else traces.take(np.array([], np.int64))
+    audit = pd.Series(traces.task_id).isin(audited.task_id).to_numpy()
+    last = audited.time.max() if len(audited) else NEVER
+    return Material(ingested, traces, audit, last, _deployed(ingested.path, options.newest_days))
+
+
+def _check_times(audits: Sequence[Path]) -> None:
+    for path, chunk in ((file, chunk) for file in audits for chunk in reading.read(file)):
+        given = chunk.columns.get("time", pa.nulls(len(chunk.places)))
+        if given.null_count:
+            at = chunk.places[given.is_null().to_numpy(zero_copy_only=False)][0]
+            raise InputError(
+                f"{path}, row {at}, field 'time': empty, and the newest audit is found by it: fill in when both tiers "
+                "were asked, or, where nobody knows, name the file under [retune] traces"
+            )
 
 
 def _digest(path: Path) -> str:
@@ -99,11 +135,6 @@ def _digest(path: Path) -> str:
         return digest([path])
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}: see to [retune] traces, audit") from error
-
-
-def _newest(times: Any) -> Any:
-    known = times[~np.isnat(times)]
-    return known.max() if len(known) else np.datetime64("NaT", "us")
 
 
 def _deployed(evidence: Path, newest_days: float) -> dict[str, Deployed]:

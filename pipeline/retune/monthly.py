@@ -7,26 +7,31 @@ the next one, and the same evidence is decided on once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import html
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from features.errors import EvidenceError, StorageError, TierRouterError
-from pipeline import costs, history, ship, sibling
+from features.errors import ArtifactError, EvidenceError, InputError, StorageError, TierRouterError
+from pipeline import artifact, costs, history, ship, sibling
 from pipeline.alone import alone
 from pipeline.beside import replacing
 from pipeline.gate import Verdict
-from pipeline.recorder import Recorder, recorder
+from pipeline.pointer import name_of
+from pipeline.recorder import CHAMPION, Recorder, recorder
 from pipeline.retune import material, page, record
 from pipeline.retune.found import Found
 from pipeline.retune.inquiry import inquire
 from pipeline.retune.record import Decision
 from pipeline.retune.standing import Champion, opened, reigning
 from pipeline.settings import Settings
+from pipeline.ship import OvertakenError
 
 TOLD = {Verdict.PROMOTE.value: "promoted", Verdict.KEEP.value: "kept", Verdict.NOT_ENOUGH.value: "not enough evidence"}
+SUPERSEDED = "superseded"
 
 Step = Callable[[str], None]
 
@@ -39,6 +44,7 @@ class Ended:
         decision: that was made.
         page: that says why.
         served: name of the version that serves now.
+        promoted: whether that is the version which the decision was to promote.
         again: whether the same evidence had been decided on before.
         found: what was found out; None where it was decided before.
     """
@@ -46,6 +52,7 @@ class Ended:
     decision: Decision
     page: Path
     served: str
+    promoted: bool
     again: bool
     found: Found | None
 
@@ -63,12 +70,13 @@ def retune(settings: Settings, step: Step = lambda _: None) -> Ended:
     """
     options = settings.retune
     out = Path(options.out)
-    with alone(out / record.FOLDER / "retune", wait_s=0), recorder(out) as store:
+    busy = f"another retune is at work in {out}: wait for it, or stop it"
+    with alone(out / record.FOLDER / "retune", 0, busy=busy), recorder(out) as store:
         try:
             return _retuned(settings, out, store, step)
         except TierRouterError as error:
             with suppress(StorageError):
-                history.append(out, history.Line("failed", "", "", str(error)))
+                history.append(out, history.Line("failed", "", "", str(error)), once=True)
             raise
 
 
@@ -89,18 +97,34 @@ def _retuned(settings: Settings, out: Path, store: Recorder, step: Step) -> Ende
         key = hashlib.sha256(f"{champion.name}: {error}".encode()).hexdigest()
         early = _decision(key, Verdict.NOT_ENOUGH, str(error), champion)
         return _ended(_leave(out, early, about), out, dest, store, step, about)
-    key = material.key(settings.retune, settings, tariff.printed(), ingested)
+    key = material.key(settings.retune, settings, _in_force(settings, aim.priced_at), ingested)
     if (before := record.read(out, key)) is not None:
-        return Ended(before, record.folder_of(out, key) / record.PAGE, champion.name, True, None)
+        serves = before.promotes and _made_for(champion.manifest, before)
+        return Ended(before, record.folder_of(out, key) / record.PAGE, champion.name, serves, True, None)
     about = replace(about, ingested=ingested, notes=tuple(ingested.notes()))
     found, verdict, why, made = inquire(settings, champion, aim, tariff, about, key, step)
-    decision = replace(_decision(key, verdict, why, champion), version=made)
+    since = ship.served_at(dest).at if dest else ""
+    decision = replace(_decision(key, verdict, why, champion), version=made, since=since)
     return _ended(_leave(out, decision, found), out, dest, store, step, found)
 
 
 def _says_more(settings: Settings) -> bool:
     """Whether a file has more than [retune]; of entries of the price table it always says which, even if none."""
     return bool(settings.price or settings.model_fields_set - {"retune", "price"})
+
+
+def _in_force(settings: Settings, at: datetime) -> dict[str, Any]:
+    """Every price that is in force, by name: what the tiers cost by them is learned from the champion's rows."""
+    found = {}
+    for name in settings.prices.names:
+        with suppress(InputError):  # it begins later
+            found[name] = settings.prices.at(name, at).model_dump(mode="json", exclude={"source"})
+    return found
+
+
+def _made_for(manifest: Mapping[str, Any], decision: Decision) -> bool:
+    """Whether a version was made for a decision; one that was tuned from it keeps the key, under another number."""
+    return (manifest["version"], manifest.get("retune", {}).get("key")) == (decision.version, decision.key)
 
 
 def _decision(key: str, verdict: Verdict, why: str, champion: Champion) -> Decision:
@@ -119,33 +143,89 @@ def _ended(
     decision: Decision, out: Path, dest: Path | None, store: Recorder, step: Step, found: Found
 ) -> Ended:  # fmt: skip
     done, served = _carry_out(decision, out, dest, store, step)
-    return Ended(done, record.folder_of(out, decision.key) / record.PAGE, served, False, found)
+    promoted = done.promotes and not done.superseded
+    return Ended(done, record.folder_of(out, decision.key) / record.PAGE, served, promoted, False, found)
 
 
 def _carry_out(
     decision: Decision, out: Path, dest: Path | None, store: Recorder, step: Step
 ) -> tuple[Decision, str]:  # fmt: skip
     """Do what follows from a decision, as far as it is not done yet; returns it and what serves then."""
-    served = decision.champion
+    served, told, why = decision.champion, TOLD[decision.verdict], decision.why
     if decision.promotes:
         step("promoting")
-        served = _promote(out / decision.version, out, dest, store, step)
+        try:
+            served = _promote(decision, out, dest, store, step)
+        except OvertakenError as error:
+            served, told, why = error.served, SUPERSEDED, f"{decision.version} was to serve, but {error}"
+            decision = replace(decision, superseded=why)
+            _amend(out, decision)
     where = Path(record.FOLDER) / decision.key[:12] / record.PAGE
-    line = history.Line(
-        TOLD[decision.verdict], decision.champion, served, decision.why, where.as_posix(), decision.at
-    )  # fmt: skip
+    line = history.Line(told, decision.champion, served, why, where.as_posix(), decision.at)
     if not history.holds(out, line):
-        history.append(out, line)
+        history.append(out, line, once=True)
     return record.finish(out, decision), served
 
 
-def _promote(folder: Path, out: Path, dest: Path | None, store: Recorder, step: Step) -> str:
-    """Move alias and pointer to a version, both or neither; returns its name."""
-    made = opened(folder)
-    if not (number := store.find(made.manifest["onnx"]["router"]["sha256"])):
-        with recorder(out) as second:
-            number = second.record(folder).model_version
+def _promote(decision: Decision, out: Path, dest: Path | None, store: Recorder, step: Step) -> str:
+    """Move alias and pointer to the version of a decision, both or neither; returns its name.
+
+    Raises:
+        OvertakenError: the judged champion serves no more, or again: nothing has changed.
+        ArtifactError: the version is not there, or not whole.
+    """
+    folder = out / decision.version
+    _check(decision, folder, dest, store)
+    try:
+        made = opened(folder)
+        if not (number := store.find(made.manifest["onnx"]["router"]["sha256"])):
+            with recorder(out) as second:
+                number = second.record(folder).model_version
+        if dest is not None:
+            return ship.ship(folder, dest, recorder=store, step=step, expected=decision.champion).name
+    except ArtifactError as error:
+        decided = record.folder_of(out, decision.key)
+        raise ArtifactError(
+            f"{error}; {decided} says that it is to serve: restore {folder}, or remove {decided}, and the evidence is "
+            "decided on anew"
+        ) from error
+    _check(decision, folder, dest, store)  # once more, for opening and recording take their time
+    store.crown(number)
+    return made.name
+
+
+def _check(decision: Decision, folder: Path, dest: Path | None, store: Recorder) -> None:
+    """Raise OvertakenError unless the judged champion serves and was not gone back to, or the new version does."""
     if dest is None:
-        store.crown(number)
-        return made.name
-    return ship.ship(folder, dest, recorder=store, step=step).name
+        # Of the alias nobody knows since when: who gave it back to the champion between a kill and now is overruled.
+        served, since, where = _named(folder.parent, store.reigning()), "", f"the alias {CHAMPION}"
+    else:
+        pointer = ship.served_at(dest)
+        served, since, where = pointer.current, pointer.at, str(dest)
+    with suppress(ArtifactError):
+        if name_of(artifact.read_manifest(folder)) == served:
+            return
+    if served != decision.champion:
+        raise OvertakenError(where, served, decision.champion)
+    if since and decision.since and since != decision.since:
+        raise OvertakenError(where, served, folder.name)
+
+
+def _named(out: Path, digest: str) -> str:
+    """The name of the version with a router of this SHA-256; the digest where its folder is not there."""
+    for folder in reversed(artifact.versions(out)):
+        with suppress(ArtifactError):
+            manifest = artifact.read_manifest(folder)
+            if digest == manifest["onnx"]["router"]["sha256"]:
+                return name_of(manifest)
+    return digest
+
+
+def _amend(out: Path, decision: Decision) -> None:
+    """Have the page say that its promotion did not come to be."""
+    path = record.folder_of(out, decision.key) / record.PAGE
+    said = html.escape(f"Superseded: {decision.superseded}.")
+    if path.exists():
+        with replacing(path) as partial:
+            text = path.read_text(encoding="utf-8").replace(html.escape(page.headline(decision)), said)
+            partial.write_text(text, encoding="utf-8")

@@ -112,7 +112,6 @@ def render(found: Found, decision: Decision) -> str:
         level=LEVEL,
         guarantee_p=p_value(found.guarantee.p_value) if found.guarantee else "",
         thresholds=[threshold(learned.threshold_before), threshold(learned.threshold_after)] if learned else [],
-        taken=min(learned.losses, key=learned.losses.__getitem__, default="") if learned else "",
         tiers=TIERS,
         shares=shares(ingested) if ingested else (),
         unusable=sorted(ingested.unusable.items(), key=lambda each: (-each[1], each[0])) if ingested else (),

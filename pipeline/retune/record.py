@@ -2,12 +2,13 @@
 
 `retunes/KEY/decision.json`, schema 1. It is written before anything is promoted, so a run that was killed is finished
 by the next one, and the same evidence is decided on once. A new key may be added; another meaning raises the schema.
+Keys that are not known are left alone.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from features.errors import StorageError
@@ -30,6 +31,8 @@ class Decision:
         version: folder name of the version that is to serve; "" where the champion is kept.
         at: ISO 8601.
         done: whether all that follows has been done.
+        since: since when services had been pointed at what served then, ISO 8601; "" without such a folder.
+        superseded: why the version does not serve after all, in one sentence; "" where nothing came in between.
     """
 
     key: str
@@ -39,6 +42,8 @@ class Decision:
     version: str
     at: str
     done: bool = False
+    since: str = ""
+    superseded: str = ""
 
     @property
     def promotes(self) -> bool:
@@ -88,7 +93,7 @@ def _read(path: Path) -> Decision | None:
         table = json.loads(path.read_bytes())
         if table.pop("schema") != SCHEMA:
             raise StorageError(f"{path}: expected schema {SCHEMA}: it was written by a newer version of this program")
-        return Decision(**table)
+        return Decision(**{each.name: table[each.name] for each in fields(Decision) if each.name in table})
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

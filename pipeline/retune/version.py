@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from features.bags import Ints
 from features.errors import ArtifactError
-from pipeline import artifact, held_out, manifest, observed, parts, report, sibling, train
+from pipeline import artifact, held_out, manifest, parts, report, sibling, train
 from pipeline.certificate import certificate, tested
 from pipeline.challenger import Fitted, Proposal
 from pipeline.config import Aim, Config
@@ -21,6 +22,7 @@ from pipeline.export import export
 from pipeline.findings import Findings
 from pipeline.held_out import HeldOut
 from pipeline.money import remarks
+from pipeline.observed import Observed, observed
 from pipeline.retune.division import Division
 from pipeline.retune.standing import Champion
 from pipeline.sample import Priced
@@ -78,11 +80,21 @@ def write(
 def held_by(
     fitted: Fitted, traces: Traces, division: Division, champion: Champion, proposal: Proposal
 ) -> HeldOut:  # fmt: skip
-    """Rows with both outcomes that were not fitted on, as the new router sees them."""
+    """Rows with both outcomes, as the new router sees them; those it was fitted on without their own group's words."""
     seed = int(champion.manifest["config"]["seed"])
     test = division.test[parts.drawn(len(division.test), seed)]
-    tune, tested_on = (observed.observe(fitted.router, traces.take(rows), seed) for rows in (division.tune, test))
-    return HeldOut(tune.observed, tested_on.observed, proposal.contender.rules)
+    learned = division.fit[fitted.weights.rows]
+
+    def seen(rows: Ints) -> Observed:
+        own = traces.take(rows)
+        features, evidence = fitted.router.measure(own)
+        place, known = np.searchsorted(learned, rows), np.isin(rows, learned)
+        features[known], evidence[known] = (
+            part[place[known]] for part in (fitted.left_out.features, fitted.left_out.evidence)
+        )
+        return observed(own, features, evidence, fitted.router.heads.probabilities(features), seed)
+
+    return HeldOut(seen(division.tune), seen(test), proposal.contender.rules)
 
 
 def _certificate(priced: Priced, proposal: Proposal, aim: Aim) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -42,6 +43,13 @@ def choose(
     if forbidden:
         return _limited(tier, forbidden)
     return Choice(tier, tier, reason, REASONS[reason], 1 - rate, other(tier))
+
+
+def away(scores: Scores | None, evidence_floor: float, threshold: float) -> float:
+    """How far the gain is from the threshold; infinity where it does not decide."""
+    if scores is None or scores.evidence < np.float32(evidence_floor):
+        return math.inf
+    return abs(scores.gain - threshold)
 
 
 def explored(choice: Choice, rate: float) -> Choice:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from features.errors import InputError, RequestError
 from features.request import Request
+from pipeline.exploring import LARGEST_CHANCE, chance
 from pipeline.limits import Limits, Needs
-from pipeline.runtime.choice import Choice, capable, choose, explored
+from pipeline.runtime.choice import Choice, away, capable, choose, explored
 from pipeline.runtime.decision import PRO, TIERS, Asked, Decision
 from pipeline.runtime.log_options import LogOptions
 from pipeline.runtime.opened import FAILURES, Opened, Scores
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pipeline.runtime.log import DecisionLog
 
 LOGGER = logging.getLogger("tier_router")
-LARGEST_EXPLORE = 0.5
 LARGEST_SCORED = 1_000_000  # characters of a prompt
 
 
@@ -34,7 +34,8 @@ class Options(NamedTuple):
     """How a `Decider` decides.
 
     Attributes:
-        explore: in [0, 0.5], share of requests for which the other tier is chosen, so that the log tells of both.
+        explore: in [0, 0.5], share of requests for which the other tier is chosen, so that the log tells of both; most
+            of them near the threshold, see `pipeline.exploring`.
         limits: by tier, in the place of those that the version was trained with.
         models: by tier, what is asked, in the place of those that the version was trained on.
         realtime_first_token_s: > 0, seconds that the first token of a real-time request may take.
@@ -86,8 +87,8 @@ class Decider:
             ArtifactError: there is no version, or it cannot be used.
             InputError: an option is out of its range, or the log's folder cannot be written.
         """
-        if not 0 <= options.explore <= LARGEST_EXPLORE:
-            raise InputError(f"explore = {options.explore}: expected a share from 0 to {LARGEST_EXPLORE}")
+        if not 0 <= options.explore <= LARGEST_CHANCE:
+            raise InputError(f"explore = {options.explore}: expected a share from 0 to {LARGEST_CHANCE}")
         if not options.poll_s > 0 or not options.realtime_first_token_s > 0:
             raise InputError("poll_s and realtime_first_token_s: expected seconds, more than 0")
         if unknown := set(options.limits) - set(TIERS):
@@ -218,11 +219,11 @@ class Decider:
         # What a limit decides anyway is scored for the log, unless that takes long.
         if scores is None and not (forbidden and len(needs.request.prompt) > LARGEST_SCORED):
             scores = opened.score(needs.request, threshold)
-        rate = self.options.explore
+        bound = opened.threshold if threshold is None else threshold
+        rate = chance(self.options.explore, away(scores, opened.evidence_floor, bound), opened.reach)
         choice = choose(scores, opened.evidence_floor, forbidden, rate)
         if not forbidden and self._random.random() < rate:
             choice = explored(choice, rate)
-        bound = opened.threshold if threshold is None else threshold
         return self._decision(opened, choice, scores, bound, needs.request)
 
     def _decision(

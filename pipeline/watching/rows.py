@@ -23,6 +23,7 @@ from pipeline.watching.ledger import Hashes, hashes
 # Where a tier is asked more rarely, one row could take so much that nothing could be bet on any.
 LEAST_CHANCE = 0.005
 REPEATED = "of a group that was counted before"
+UNDATED = "audited nobody knows when, maybe before the version was made: fill in the column 'time'"
 UNEXPLORED = f"not explored (a tier was asked with a chance below {LEAST_CHANCE:g})"
 
 
@@ -104,7 +105,7 @@ def _part(traces: Traces, served: Served, manifest: Mapping[str, Any], claim: Cl
     weight = np.ones(len(traces))
     chances[logged], weight[logged] = among_arrived(chances[logged], asked[logged], waiting[logged])
     rare = logged & (chances.min(1) < LEAST_CHANCE)
-    old = audited & (traces.time < made)  # it may have been made from them
+    old = audited & ~(traces.time >= made)  # it may have been made from them, and from those without a time
     groups = hashes(traces.group)
     again = logged & ~rare & ~waiting & np.isin(groups, counted)
     used = np.flatnonzero((logged & ~rare & ~waiting & ~again) | (audited & ~old))
@@ -114,7 +115,8 @@ def _part(traces: Traces, served: Served, manifest: Mapping[str, Any], claim: Cl
         "not chosen by a chance that is known": int((~asked.any(1) & mine).sum()),
         UNEXPLORED: int(rare.sum()),
         "outcome not known": int((logged & ~rare & waiting).sum()),
-        "audited before the version was made": int(old.sum()),
+        "audited before the version was made": int((old & ~np.isnat(traces.time)).sum()),
+        UNDATED: int((old & np.isnat(traces.time)).sum()),
         REPEATED: int(again.sum()),
     }
     taken, seen = traces.take(used), asked[used]

@@ -1,4 +1,4 @@
-"""Log rows by task: a task that is asked again and again is one trace, which counts once or as often as it was seen.
+"""Log rows by task: a task that is asked again and again is one trace, which counts as often as it was seen.
 
 As many rows of their own they would say the same, and take six times as long.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from features.bags import Ints
 from pipeline.metrics import Reals
 from pipeline.traces import Traces
-from pipeline.year.known import UNCHOSEN, Rows
+from pipeline.year.known import Rows
 
 HARDLY = 1e-9  # of an outcome that is not observed, and is not read
 
@@ -29,22 +29,6 @@ class Distinct:
 
     traces: Traces
     weights: Reals
-
-
-def once(tasks: Traces, parts: Sequence[Rows], day: float, half_life_days: float, clip: float) -> Distinct:
-    """Each outcome counts once, for the inverse of its chance, clipped, and less with age.
-
-    What was labelled for certain, before the year or in an audit, is not forgotten.
-    """
-    found = _Sums(len(tasks))
-    for part in parts:
-        rows, tiers = np.nonzero((part.known <= day)[:, None] & ~np.isnan(part.outcomes))
-        inverse = np.minimum(1 / part.propensity[rows], clip)
-        aged = inverse * 0.5 ** ((day - part.time[rows]) / half_life_days)
-        weights = np.where(part.chosen[rows] == UNCHOSEN, 1.0, aged)
-        found.learn(part, rows, tiers)
-        np.maximum.at(found.weights, (part.tasks[rows], tiers), weights)
-    return found.distinct(tasks)
 
 
 def repeated(tasks: Traces, parts: Sequence[Rows], day: float) -> Distinct:

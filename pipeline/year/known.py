@@ -48,21 +48,21 @@ def asked_both(tasks: Ints, outcomes: Reals, time: Reals) -> Rows:
     return Rows(tasks, time, outcomes, none, np.full(len(tasks), np.nan), time)
 
 
-def logged(requests: Requests, to_pro: Mask, outcomes: Reals, explore: float) -> Rows:
+def logged(requests: Requests, to_pro: Mask, outcomes: Reals, chance: Reals) -> Rows:
     """A service's decisions.
 
     Args:
         requests: N of them.
         to_pro: bool[N], what its router decides.
         outcomes: float64[T, 2], of all tasks in that month.
-        explore: share of the requests that goes to the other tier.
+        chance: float64[N], with which each goes to the other tier.
     """
-    explored = requests.explored if explore else np.zeros_like(requests.explored)
+    explored = requests.luck < chance
     chosen = (to_pro ^ explored).astype(np.int64)
     each = np.arange(len(chosen))
     seen = np.full((len(chosen), 2), np.nan)
     seen[each, chosen] = outcomes[requests.tasks, chosen]
-    propensity = np.where(explored, explore, 1 - explore)
+    propensity = np.where(explored, chance, 1 - chance)
     return Rows(requests.tasks, requests.time, seen, chosen, propensity, requests.known)
 
 

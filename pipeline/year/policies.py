@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 import numpy as np
 
 from pipeline import parts, router, tune
-from pipeline.challenger import Contender
+from pipeline.challenger import Contender, believed
 from pipeline.costs import Tariff
-from pipeline.frontier import Frontier, declare
+from pipeline.exploring import chance, reach_of
+from pipeline.frontier import declare
+from pipeline.metrics import FLASH, PRO, Reals
 from pipeline.objective import Objective
-from pipeline.observed import observe, observed
+from pipeline.observed import observe
 from pipeline.router import LeftOut, Router, Smoothing
 from pipeline.sample import Sample
 from pipeline.traces import Traces
@@ -24,17 +27,25 @@ OBJECTIVE = Objective("total_cost", None)
 RULE = parts.by_group(0)
 
 
+class Exploring(Enum):
+    """How requests are explored."""
+
+    NOT = "not"
+    EVENLY = "each with the same chance"
+    NEAR = "most of them near the threshold, as `Decider` does"
+
+
 class Policy(Protocol):
     """What serves requests for a year, and may change between two months.
 
     Attributes:
         serving: router and threshold of the month.
-        explores: whether it sends some requests to the tier that it would not choose, to learn.
+        explores: how it sends some requests to the tier that it would not choose, to learn.
         audits: how many tasks it asks both tiers in a quarter, to learn.
     """
 
     serving: Contender
-    explores: bool
+    explores: Exploring
     audits: int
 
     def retune(self, past: Past, tariff: Tariff) -> str:
@@ -59,13 +70,27 @@ def decided(contender: Contender, traces: Traces) -> Mask:
     return tune.sends_to_pro(scores, contender.point.threshold)
 
 
-def believed(made: Router, left_out: LeftOut, newest: Traces, tariff: Tariff, smoothing: Smoothing) -> Contender:
+def explored(policy: Policy, rate: float, traces: Traces, labelled: Traces) -> Reals:
+    """The chance of each request to go to the other tier, float64[N]; the reach is found on labelled tasks."""
+    if policy.explores is not Exploring.NEAR:
+        return np.full(len(traces), rate if policy.explores is Exploring.EVENLY else 0.0)
+    threshold = policy.serving.point.threshold
+    reach = reach_of(_gain(policy.serving, labelled), threshold)
+    away = np.abs(_gain(policy.serving, traces) - threshold)
+    return np.array([chance(rate, each, reach) for each in away.tolist()])
+
+
+def _gain(contender: Contender, traces: Traces) -> Reals:
+    """The gain of each request, float64[N]; infinite where too little of it is known for that to decide."""
+    _, evidence, probabilities = contender.seer.see(traces)
+    unknown = evidence < np.float32(contender.point.evidence_floor)
+    return np.where(unknown, np.inf, probabilities[:, PRO] - probabilities[:, FLASH])
+
+
+def retrained(made: Router, left_out: LeftOut, newest: Traces, tariff: Tariff, smoothing: Smoothing) -> Contender:
     """A router with the threshold of least delivery cost on the newest requests, if its own probabilities are right."""
     rules = declare(made.gain_of(left_out.features), left_out.evidence)
-    features, evidence, probabilities = made.see(newest)
-    asked = observed(newest, features, evidence, probabilities, 0)
-    costs = tariff.costs(replace(asked, outcomes=probabilities))
-    frontier = Frontier.over(rules.places(asked.gain, evidence), len(rules), probabilities, costs)
+    frontier = believed(made, rules, newest, tariff, 0)
     return Contender(made, rules, tune.point(rules, frontier, OBJECTIVE.choose(frontier)), smoothing)
 
 
@@ -74,7 +99,7 @@ class Never:
     """The first version, all year; it learns nothing, so it does not explore."""
 
     serving: Contender
-    explores: bool = False
+    explores: Exploring = Exploring.NOT
     audits: int = 0
 
     def retune(self, past: Past, tariff: Tariff) -> str:  # noqa: ARG002  # nothing is learned
@@ -95,12 +120,12 @@ class Naive:
 
     serving: Contender
     labelled: bool = False
-    explores: bool = True
+    explores: Exploring = Exploring.EVENLY
     audits: int = 0
 
     def retune(self, past: Past, tariff: Tariff) -> str:
         learned = [past.labelled, *past.logs] if self.labelled else past.logs
         rows, smoothing = distinct.repeated(past.tasks, learned, past.day), self.serving.smoothing
         made, left_out = router.fit(rows.traces, smoothing, rows.weights)
-        self.serving = believed(made, left_out, past.traces(past.logs[-1:]), tariff, smoothing)
+        self.serving = retrained(made, left_out, past.traces(past.logs[-1:]), tariff, smoothing)
         return "retrained"

@@ -19,25 +19,26 @@ from pipeline.year import known
 from pipeline.year.best import best
 from pipeline.year.known import Rows
 from pipeline.year.past import Past
-from pipeline.year.policies import Naive, Never, Policy, decided, first
+from pipeline.year.policies import Exploring, Naive, Never, Policy, decided, explored, first
 from pipeline.year.prices import Prices
-from pipeline.year.retuned import Draft, Retuned
+from pipeline.year.retuned import Retuned
 from pipeline.year.world import DAYS, MONTHS, SERVICES, Events, Mask, World
 
-AUDITED = 250
+AUDITED = 60
 AUDIT_MONTHS = (2, 5, 8, 11)
 BEST = "best with full feedback"
-NEVER, NAIVE, NAIVE_LABELLED = "never retuned", "naive", "naive, labelled too"
-RETUNED, DRAFT, DRAFT_GATED = "retuned", "draft", "draft, gated"
+NEVER, NAIVE = "never retuned", "naive"
+NAIVE_LABELLED, NAIVE_NEAR = "naive, labelled too", "naive, exploring near"
+RETUNED, UNSURE = "retuned", "retuned, unsure promotes"
 
 Make = Callable[[Contender, int], Policy]
 POLICIES: Mapping[str, Make] = {
     NEVER: lambda start, _: Never(start),
     NAIVE: lambda start, _: Naive(start),
     NAIVE_LABELLED: lambda start, _: Naive(start, labelled=True),
+    NAIVE_NEAR: lambda start, _: Naive(start, explores=Exploring.NEAR),
     RETUNED: lambda start, seed: Retuned(start, seed, AUDITED),
-    DRAFT: Draft,
-    DRAFT_GATED: lambda start, seed: Draft(start, seed, gated=True),
+    UNSURE: lambda start, seed: Retuned(start, seed, AUDITED, promote_unsure=True),
 }
 
 
@@ -92,7 +93,7 @@ def _best_month(world: World, prices: Prices, month: int, smoothing: Smoothing) 
     to_pro = best(world, prices, month, smoothing)
     outcomes, costs = world.outcomes(month), prices.costs(month)
     asked = [world.requests(month, service).tasks for service in range(SERVICES)]
-    means = [_means(tasks, to_pro[tasks], outcomes, costs, 0.0) for tasks in asked]
+    means = [_means(tasks, to_pro[tasks], outcomes, costs, np.zeros(len(tasks))) for tasks in asked]
     return _spent(world, month, BEST, means, ("",) * SERVICES)
 
 
@@ -121,11 +122,12 @@ def _year(name: str, world: World, prices: Prices, services: Sequence[Policy]) -
 def _served(policy: Policy, world: World, month: int, service: int, costs: Costs) -> tuple[Reals, Rows]:
     """Cost, accuracy and pro rate of a month at one service, and its log."""
     requests, outcomes = world.requests(month, service), world.outcomes(month)
-    explore = world.events.explore if policy.explores else 0.0
     tasks, place = np.unique(requests.tasks, return_inverse=True)
-    to_pro = decided(policy.serving, world.traces.take(tasks))[place]
-    log = known.logged(requests, to_pro, outcomes, explore)
-    return _means(requests.tasks, to_pro, outcomes, costs, explore), log
+    asked = world.traces.take(tasks)
+    to_pro = decided(policy.serving, asked)[place]
+    chance = explored(policy, world.events.explore, asked, world.traces.take(world.labelled))[place]
+    log = known.logged(requests, to_pro, outcomes, chance)
+    return _means(requests.tasks, to_pro, outcomes, costs, chance), log
 
 
 def _audited(world: World, month: int, service: int, count: int) -> Rows:
@@ -140,9 +142,9 @@ def _past(world: World, audits: Sequence[Rows], logs: Sequence[Rows], day: float
     return Past(world.traces, labelled, audits, logs, day)
 
 
-def _means(tasks: Ints, to_pro: Mask, outcomes: Reals, costs: Costs, explore: float) -> Reals:
+def _means(tasks: Ints, to_pro: Mask, outcomes: Reals, costs: Costs, chance: Reals) -> Reals:
     """Cost, accuracy, pro rate of requests; exploration is counted by its chance, so that luck adds no noise."""
-    share = np.where(to_pro, 1 - explore, explore)
+    share = np.where(to_pro, 1 - chance, chance)
     cost, right = (
         float((amount[tasks, FLASH] * (1 - share) + amount[tasks, PRO] * share).mean())
         for amount in (costs.delivery, outcomes)

@@ -36,7 +36,7 @@ class Events:
     Attributes:
         labelled: tasks with both outcomes, at hand before the first month; none of them is asked in it.
         requests: of a month, at each of the two services.
-        explore: in (0, 0.5), share of the requests of those who learn from logs that goes to the tier not chosen.
+        explore: in (0, 0.5), share of the requests of those who explore that goes to the tier not chosen.
         missing: in [0, 1), share of the outcomes that never become known.
         delay_days: within which the others do, evenly.
         worse_month, worse_points, worse_share: flash loses so much accuracy in so large a share of the categories.
@@ -65,13 +65,13 @@ class Requests:
     Attributes:
         tasks: int64[N], row of each in the world's traces.
         time: float64[N], days since the year began.
-        explored: bool[N], whether it goes to the tier that was not chosen, at services that explore.
+        luck: float64[N] in [0, 1); below the chance that a service explores with, the tier not chosen is asked.
         known: float64[N], day on which its outcome is known; infinity for never.
     """
 
     tasks: Ints
     time: Reals
-    explored: Mask
+    luck: Reals
     known: Reals
 
 
@@ -163,7 +163,7 @@ class World:
         return Requests(
             tasks=draw.choice(tasks, events.requests, p=weights / weights.sum()),
             time=time,
-            explored=draw.random(events.requests) < events.explore,
+            luck=draw.random(events.requests),
             known=np.where(never, np.inf, time + events.delay_days * draw.random(events.requests)),
         )
 
