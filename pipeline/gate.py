@@ -76,6 +76,7 @@ class Judged:
         audited, logged: independent requests of each kind that were compared.
         differing: share of the requests that the two send to different tiers.
         margin: that was applied.
+        promote_unsure: whether a challenger passes unless it is shown to be worse.
     """
 
     verdict: Verdict
@@ -87,6 +88,7 @@ class Judged:
     logged: int
     differing: float
     margin: float
+    promote_unsure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ def judge(
     slices = _slices(amounts, champion, challenger, level)
     verdict, why = _unless_worse(quality, cost, slices) if promote_unsure else _if_shown(quality, cost, slices)
     audited, logged = _counts(amounts)
-    return Judged(verdict, why, quality, cost, slices, audited, logged, differing, margin)
+    return Judged(verdict, why, quality, cost, slices, audited, logged, differing, margin, promote_unsure)
 
 
 def _if_shown(quality: Difference, cost: Difference, slices: tuple[Difference, ...]) -> tuple[Verdict, str]:
@@ -223,9 +225,7 @@ def _slices(amounts: Amounts, champion: Mask, challenger: Mask, level: float) ->
     for name, rows in members.items():
         with suppress(LearningError):  # too few groups, or logs that tell nothing of one of the two there
             found.append(
-                _difference(
-                    name, amounts, rows, right, champion, challenger, -SLICE_MARGIN, level / len(members)
-                )
+                _difference(name, amounts, rows, right, champion, challenger, -SLICE_MARGIN, level / len(members))
             )
     return tuple(found)
 

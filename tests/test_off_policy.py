@@ -14,6 +14,7 @@ from pipeline.off_policy import (
     Inferred,
     compare,
     doubly_robust,
+    explored_variance,
     ips,
     naive,
     overlap,
@@ -389,3 +390,25 @@ def test_columns_of_different_lengths_and_a_design_without_a_number_are_refused(
         replace(asked, groups=asked.groups[1:])
     with pytest.raises(InputError, match="no number"):
         replace(asked, design=asked.design * np.nan)
+
+
+def test_variance_by_chances_is_that_of_the_outcomes_over_many_logs() -> None:
+    draw, size = np.random.default_rng(0), 400
+    one, other = np.arange(size) < 100, np.zeros(size, np.bool_)
+    chances = np.tile([0.9, 0.1], (size, 1))
+    noise, found = np.full((size, 2), 0.25), []
+    for _ in range(2000):
+        sent = draw.random(size) < 0.1
+        asked = np.stack([~sent, sent], 1)
+        right = (draw.random((size, 2)) < 0.5).astype(float)
+        log = Asked(np.where(asked, right, np.nan), asked, chances, np.arange(size), np.zeros((size, 1)))
+        pseudo_ = pseudo(log, Nuisances(np.full((size, 2), 0.5), np.ones((size, 2))))
+        found.append(compare(pseudo_, one, other, log.groups).value)
+    assert explored_variance(log, np.ones((size, 2)), noise, one, other) == pytest.approx(np.var(found), rel=0.1)
+
+
+def test_difference_is_no_surer_than_the_chances_allow() -> None:
+    _, asked = logged(rows=200)
+    values, one, other = np.zeros((200, 2)), np.ones(200), np.zeros(200)
+    assert compare(values, one, other, asked.groups).standard_error == 0
+    assert compare(values, one, other, asked.groups, 0.0004).standard_error == pytest.approx(0.02)

@@ -23,7 +23,7 @@ from pipeline import artifact, cli, history
 from pipeline.alone import alone
 from pipeline.console import KEPT, NOT_ENOUGH
 from pipeline.pointer import name_of
-from pipeline.retune import monthly, record
+from pipeline.retune import material, monthly, record
 from pipeline.retune.monthly import Ended, retune
 from pipeline.settings import Settings, read, restored
 from pipeline.ship import rollback, ship
@@ -254,16 +254,32 @@ def test_overtaken_promotion_ends_as_if_the_champion_was_kept(
     assert f"superseded: v10 was to serve, but {here.dest} serves {here.served} by now" in answer.stdout
 
 
-@pytest.mark.parametrize(
-    "more",
-    [{"margin": 0.2}, {"newest_days": 7.0}, {"audit_days": None}, {"unsure": "promote"}, {"half_life_days": 9.0}],
-)
-def test_another_option_is_another_question(done: Callable[[str], Done], tmp_path: Path, more: dict[str, Any]) -> None:
+def test_another_margin_is_another_question(done: Callable[[str], Done], tmp_path: Path) -> None:
     before = done("not enough evidence")
     again = before.copied(tmp_path)
-    ended, _ = run(again.settings(before.month, **more))
+    ended, _ = run(again.settings(before.month, margin=0.2))
     assert not ended.again
     assert len(again.lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "same"),
+    [
+        ({"newest_days": 7.0}, False), ({"audit_days": None}, False), ({"unsure": "promote"}, False),
+        ({"half_life_days": 9.0}, False), ({"out": "elsewhere"}, True), ({"dest": None}, True),
+    ],
+)  # fmt: skip
+def test_question_is_what_is_asked_and_not_where(done: Callable[[str], Done], more: dict[str, Any], same: bool) -> None:
+    before = done("not enough evidence")
+    assert before.ended.found is not None
+    ingested = before.ended.found.ingested
+    assert ingested is not None
+
+    def key(**more: Any) -> str:
+        asked = before.place.settings(before.month, **more)
+        return material.key(asked.retune, asked, {}, ingested)
+
+    assert (key(**more) == key()) is same
 
 
 def file_of(place: Place, month: Month, more: str = "") -> Path:

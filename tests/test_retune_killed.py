@@ -72,6 +72,12 @@ def decided(fresh: tuple[Path, Month], tmp_path_factory: pytest.TempPathFactory)
     return stopped(fresh, tmp_path_factory.mktemp("decided"), "_carry_out")
 
 
+@pytest.fixture(scope="module")
+def promoted(fresh: tuple[Path, Month], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, stopped when all has followed from the decision and it is not marked as done."""
+    return stopped(fresh, tmp_path_factory.mktemp("promoted"), "finish", record)
+
+
 def stopped(fresh: tuple[Path, Month], folder: Path, at: str, owner: Any = monthly, **more: Any) -> Path:
     where = shutil.copytree(fresh[0], folder / "here")
 
@@ -137,17 +143,17 @@ def test_run_stopped_before_it_decided_is_done_anew(fresh: tuple[Path, Month], t
 
 
 def test_alias_that_was_not_moved_with_the_pointer_is_moved_by_the_next_run(
-    fresh: tuple[Path, Month], tmp_path: Path
+    fresh: tuple[Path, Month], promoted: Path, tmp_path: Path
 ) -> None:
-    where = stopped(fresh, tmp_path, "finish", record)
+    where = shutil.copytree(promoted, tmp_path / "here")
     Place(where / "out", where / "dest").registry.crown("1")
     assert_consistent(again(where, fresh[1]))
 
 
 def test_promotion_that_was_gone_back_from_after_a_kill_is_not_made_again(
-    fresh: tuple[Path, Month], tmp_path: Path
+    fresh: tuple[Path, Month], promoted: Path, tmp_path: Path
 ) -> None:
-    where = stopped(fresh, tmp_path, "finish", record)
+    where = shutil.copytree(promoted, tmp_path / "here")
     made = Place(where / "out", where / "dest")
     back = rollback(made.dest, None, made.registry).name
     ended = run(made, fresh[1])
@@ -161,8 +167,10 @@ def test_promotion_that_was_gone_back_from_after_a_kill_is_not_made_again(
     assert len(made.lines) == 2
 
 
-def test_version_that_was_shipped_again_after_a_kill_serves_on(fresh: tuple[Path, Month], tmp_path: Path) -> None:
-    where = stopped(fresh, tmp_path, "finish", record)
+def test_version_that_was_shipped_again_after_a_kill_serves_on(
+    fresh: tuple[Path, Month], promoted: Path, tmp_path: Path
+) -> None:
+    where = shutil.copytree(promoted, tmp_path / "here")
     made = Place(where / "out", where / "dest")
     rollback(made.dest, None, made.registry)
     ship(made.out / "v2", made.dest)

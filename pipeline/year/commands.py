@@ -31,10 +31,11 @@ def year(seeds: int, out: Path, plot: Path | None, as_json: bool) -> None:
     Flash gets worse in month 5, pro's prices fall to a third in month 8, half of the traffic is of another kind from
     month 9 on. Outcomes come up to a month late, 30 % never, and 2 % of the requests explore. The tasks and answers
     are real; what happens to them is simulated. Regret is what a policy costs above the best ten-feature router that
-    knows both answers to everything; exploration and audits count.
+    knows both answers to everything; exploration and audits count. "retuned" is tier-router retune with its defaults
+    and an audit of 60 tasks a quarter; with so little traffic, [retune] unsure = "promote" suits better.
     """
     from pipeline.year import picture, regret
-    from pipeline.year.replay import RETUNED
+    from pipeline.year.replay import UNSURE
     from pipeline.year.world import Events
 
     with steps() as step:
@@ -42,7 +43,7 @@ def year(seeds: int, out: Path, plot: Path | None, as_json: bool) -> None:
     found = regret.regrets(spent)
     regret.write(out, spent)
     drawn = plot or out.with_suffix(".svg")
-    picture.write(drawn, found, RETUNED, Events())
+    picture.write(drawn, found, UNSURE, Events())
     if as_json:
         values = [
             asdict(each) | {"monthly": each.monthly.tolist()} | ({"standard_error": None} if each.seeds == 1 else {})
@@ -55,13 +56,13 @@ def year(seeds: int, out: Path, plot: Path | None, as_json: bool) -> None:
 
 
 def _replayed(seeds: int, step: Callable[[str], None]) -> list[Spent]:
-    """Two processes, since little of the work runs in threads; the retune takes as long as all the others."""
+    """Two processes, since little of the work runs in threads; each retune takes longer than all the others."""
     from joblib import Parallel, delayed
 
     from pipeline.config import BUNDLE
-    from pipeline.year.replay import POLICIES, RETUNED, replay_file
+    from pipeline.year.replay import POLICIES, RETUNED, UNSURE, replay_file
 
-    shares = [RETUNED], [name for name in POLICIES if name != RETUNED]
+    shares = [RETUNED], [UNSURE], [name for name in POLICIES if name not in (RETUNED, UNSURE)]
     jobs = [(seed, names) for seed in range(seeds) for names in shares]
     spent: dict[tuple[int, int, str], Spent] = {}
     step("replaying: about two minutes for each seed")
