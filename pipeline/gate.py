@@ -136,7 +136,8 @@ def judge(
         champion, challenger: bool[N], whether each sends the request to pro.
         margin: > 0, of accuracy, and of always-pro's cost, by which the challenger may at most be worse.
         level: in (0, 0.5), largest probability that one which is worse by more is promoted.
-        promote_unsure: promote too where neither is shown; what the level says does not hold then.
+        promote_unsure: promote too where neither is shown, unless the challenger goes where the logs never ask; what
+            the level says does not hold then.
     """
     differing = float((champion != challenger).mean())
     if not differing:
@@ -147,6 +148,9 @@ def judge(
         quality = _difference("accuracy", amounts, everything, right, champion, challenger, -margin, level)
         cost = _difference(COST, amounts, everything, spent, champion, challenger, margin, level)
     except LearningError as error:
+        if promote_unsure and all(overlap(amounts.asked, one).covers for one in (champion, challenger)):
+            said = f"nothing shows it to be worse, and 'unsure' promotes: {error}"
+            return _without(Verdict.PROMOTE, said, amounts, differing, margin)
         return _without(Verdict.NOT_ENOUGH, str(error), amounts, differing, margin)
     slices = _slices(amounts, champion, challenger, level)
     verdict, why = _unless_worse(quality, cost, slices) if promote_unsure else _if_shown(quality, cost, slices)

@@ -71,6 +71,11 @@ class Overlap:
     uncovered: float
     largest: float
 
+    @property
+    def covers(self) -> bool:
+        """Whether the logs ask, by some chance, nearly all that the policy would ask."""
+        return self.uncovered <= MOST_UNCOVERED
+
     def check(self) -> None:
         """Refuse where the logs do not tell enough of the policy.
 
@@ -79,7 +84,7 @@ class Overlap:
                 `FEWEST_EFFECTIVE` or `FEWEST_TELLING` are left.
         """
         remedy = "explore more (explore under [serving]), or ask both tiers a sample (tier-router collect)"
-        if self.uncovered > MOST_UNCOVERED:
+        if not self.covers:
             raise LearningError(
                 f"the logs do not overlap with this policy: {self.uncovered:.1%} of the requests would go to a tier "
                 f"that is never asked such a request, at most {MOST_UNCOVERED:.1%} may: {remedy}"

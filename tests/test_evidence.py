@@ -23,7 +23,8 @@ LOGGED = {"chosen": "flash", "served": "flash", "propensity": 0.98, "flash_corre
 
 
 def traces_of(folder: Path, *rows: Mapping[str, Any], waiting: bool = False) -> Traces:
-    return load([write_rows(folder / "t.jsonl", [{"prompt": f"some words {at}", **row} for at, row in enumerate(rows)])], waiting=waiting)
+    told = [{"prompt": f"some words {at}", **row} for at, row in enumerate(rows)]
+    return load([write_rows(folder / "t.jsonl", told)], waiting=waiting)
 
 
 def test_logged_decision_says_which_tier_was_asked_and_how_likely_that_was(tmp_path: Path) -> None:

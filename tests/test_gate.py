@@ -148,6 +148,14 @@ def test_unsure_keeps_the_champion_or_promotes_as_asked() -> None:
     assert promoted.why.startswith("not shown to be worse, and 'unsure' promotes")
 
 
+@pytest.mark.parametrize(("explore", "verdict"), [(0.0, Verdict.NOT_ENOUGH), (0.001, Verdict.PROMOTE)])
+def test_unsure_are_promoted_only_where_the_logs_ask_both_tiers(explore: float, verdict: Verdict) -> None:
+    seen, hard = requests(1000)
+    poor = wasteful(hard)
+    amounts = amounts_of(seen, evidence(seen, poor, explore))
+    assert judge(amounts, poor, hard, promote_unsure=True).verdict is verdict
+
+
 def test_what_is_shown_to_be_worse_is_kept_whatever_becomes_of_the_unsure(world: tuple[Amounts, Mask, Mask]) -> None:
     amounts, poor, good = world
     found = judge(amounts, good, poor, promote_unsure=True)

@@ -165,7 +165,7 @@ def _version(
     settings: Settings, champion: Champion, proposal: Proposal, gathered: Material, division: Division,
     tariff: Tariff, aim: Aim, about: Found, key: str, guarantee: Guarantee,
 ) -> Path:  # fmt: skip
-    """Write the version that is to serve, unless a run that was killed has done so, and have it in MLflow."""
+    """Write the version that is to serve, unless a run that was killed has done so."""
     out = champion.folder.parent
     made = version.made_for(out, key)
     if made is None:

@@ -24,7 +24,7 @@ FEWEST = 100
 def contest(
     traces: Traces, champion: Contender, challenger: Contender, tariff: Tariff, margin: float, seed: int, *,
     promote_unsure: bool = False,
-) -> tuple[Judged, tuple[Policy, ...], Evidence, Mask]:
+) -> tuple[Judged, tuple[Policy, ...], Evidence, Mask]:  # fmt: skip
     """Judge a challenger; returns the judgement, what policies get, the evidence and what the challenger decides on it.
 
     Args:

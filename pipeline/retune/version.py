@@ -130,12 +130,11 @@ def _fitted(
     findings: Findings, aim: Aim, settings: Settings, common: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """New coefficients."""
-    rule = champion.manifest["data"]["split"]
-    divided = parts.Parts(division.fit[fitted.weights.rows], division.tune, division.test, dict(rule))
-    config = Config(
-        tuple(Path(name) for name in traces.source.split(", ")), new.parent, int(champion.manifest["config"]["seed"]),
-        str(rule["by"]), aim, settings,
-    )  # fmt: skip
+    rule, named = dict(division.rule), settings.retune
+    divided = parts.Parts(division.fit[fitted.weights.rows], division.tune, division.test, rule)
+    sources = tuple(map(Path, (*named.audit, *named.traces, *named.logs)))
+    seed = int(champion.manifest["config"]["seed"])
+    config = Config(sources, new.parent, seed, str(rule["by"]), aim, settings)
     described = manifest.describe(
         artifact.version_of(new), config, manifest.data(traces, divided), fitted.router, priced, tuned, findings,
         common["held_out"],

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from features.errors import StorageError
 from pipeline.console import ALARM, AS_JSON, FILE, steps
-from pipeline.ship_commands import note, store_of
+from pipeline.ship_commands import note, noted, store_of
 
 if TYPE_CHECKING:
     from pipeline.ship import Shipped
@@ -61,15 +60,11 @@ def watch(
 def _back(found: Look, dest: Path, store: Path, step: Any) -> Shipped:
     """Go back from the version that was looked at, and note it in the history."""
     from pipeline import ship
-    from pipeline.history import Line, append
 
     left = found.pointer.current
     with store_of(store, no_alias=False) as recorder:
         back = ship.rollback(dest, None, recorder, step, expected=left)
-    try:
-        append(store, Line("rolled back", left, back.name, f"the watch: {_wealth(found, found.alarm)}"))
-    except StorageError as error:
-        note(f"{dest} serves {back.name} again, which the history does not say: {error}")
+    noted(back, dest, store, f"the watch: {_wealth(found, found.alarm)}")
     return back
 
 
