@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -459,9 +460,18 @@ def test_audit_that_is_due_is_asked_for_before_anything_is_fitted(
     steps: list[str] = []
     ended = retune(here.settings(months["promoted"], audit=(str(old),)), steps.append)
     assert (ended.decision.verdict, untouched(here, priced)) == ("not enough evidence", True)
-    asked = f"{BEGIN - timedelta(days=345):%Y-%m-%d}"
-    assert f"both tiers were asked are of {asked}, more than 92 days" in ended.decision.why
+    assert re.match(r"an audit has been due for 28\d days .* draw about 500 requests", ended.decision.why)
     assert "learning" not in steps
+
+
+@pytest.mark.parametrize(("days_ago", "said"), [(60, True), (20, False)])
+def test_audit_that_is_due_soon_is_announced(
+    here: Place, months: dict[str, Month], tmp_path: Path, days_ago: int, said: bool
+) -> None:
+    last = audit(tmp_path / "last.jsonl", 60, 7, begin=BEGIN - timedelta(days=days_ago))
+    found = retune(here.settings(months["promoted"], audit=(str(last),))).found
+    assert found is not None
+    assert any("an audit is due in" in note for note in found.notes) is said
 
 
 def test_alias_is_moved_to_what_is_served(done: Callable[[str], Done], tmp_path: Path) -> None:

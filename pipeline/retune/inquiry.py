@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,58 +33,86 @@ from pipeline.router import FEWEST_ROWS
 from pipeline.schema import TIERS
 from pipeline.settings import Settings
 from pipeline.traces import Traces
-from pipeline.tune import to_pro
 
 MOST_FOR_DRIFT = 200_000
-AUDIT_SIZE = 500
+SOON_DAYS = 31
+REMEDY = (
+    "draw about 500 requests at random, ask both tiers (tier-router collect, label), and name the file under [retune] "
+    "audit"
+)
 DAY = np.timedelta64(1, "D")
 
 Step = Callable[[str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a retune came to.
+
+    Attributes:
+        found: all that was found out.
+        verdict: on it.
+        why: in one sentence.
+        version: folder name of the version that was made, if one is to serve; else "".
+    """
+
+    found: Found
+    verdict: Verdict
+    why: str
+    version: str = ""
+
+
 def inquire(
     settings: Settings, champion: Champion, aim: Aim, tariff: Tariff, about: Found, key: str, step: Step
-) -> tuple[Found, Verdict, str, str]:
-    """All that is found out, the verdict, why, and the folder name of the version that was made, if one is to serve."""
+) -> Answer:
+    """Find out everything, and write the version that is to serve, if one is.
+
+    Args:
+        settings: that the retune was called with.
+        champion: that serves.
+        aim: it was tuned for.
+        tariff: whose prices apply.
+        about: what is known so far, the evidence included.
+        key: digest of the question.
+        step: called with the name of each step as it begins.
+    """
     assert about.ingested is not None
+    options = settings.retune
     try:
-        gathered = material.read(settings.retune, about.ingested, step)
+        gathered = material.read(options, about.ingested, step)
         rule = champion.manifest["data"]["split"]
-        days = settings.retune.newest_days
-        division = divide(gathered.traces, gathered.audit, rule, days, hold_out=aim.certify)
+        division = divide(gathered.traces, gathered.audit, rule, options.newest_days, hold_out=aim.certify)
         step("looking for drift")
         drift = _drift(champion, gathered, division, tariff)
         about = replace(about, drift=drift)
-        if due := _audit_due(champion, gathered, settings.retune.audit_days):
-            return about, Verdict.NOT_ENOUGH, due, ""
+        left = _days_to_audit(champion, gathered, options.audit_days)
+        if left < 0:
+            due = f"an audit has been due for {-left:.0f} days ('audit_days'): {REMEDY}"
+            return Answer(about, Verdict.NOT_ENOUGH, due)
+        if left < SOON_DAYS:
+            about = replace(about, notes=(*about.notes, f"an audit is due in {left:.0f} days: {REMEDY}"))
         step("learning")
-        proposal = _proposal(champion, gathered.traces, division, tariff, aim, settings.retune.half_life_days)
+        proposal = _proposal(champion, gathered.traces, division, tariff, aim, options.half_life_days)
         about = replace(about, learned=_learned(champion, proposal))
         step("judging")
         seed, judged_on = _seed(champion), gathered.traces.take(division.judged)
-        judged, policies, evidence, decided = contest(
-            judged_on, champion.contender, proposal.contender, tariff, settings.retune.margin, seed,
-            promote_unsure=settings.retune.unsure == "promote",
+        held = contest(
+            judged_on, champion.contender, proposal.contender, tariff, options.margin, seed,
+            promote_unsure=options.unsure == "promote",
         )  # fmt: skip
     except LearningError as error:
-        return about, Verdict.NOT_ENOUGH, str(error), ""
+        return Answer(about, Verdict.NOT_ENOUGH, str(error))
     except TargetError as error:
-        return about, Verdict.KEEP, str(error), ""
-    promoted = judged.verdict is Verdict.PROMOTE
-    guarantee = retested(
-        aim.claim, evidence, decided if promoted else _champions(champion, evidence.rows), moved=promoted,
-        drifted=drift.alarm,
-    )  # fmt: skip
-    about = replace(about, judged=judged, policies=policies, guarantee=guarantee)
+        return Answer(about, Verdict.KEEP, str(error))
+    judged, promoted = held.judged, held.judged.verdict is Verdict.PROMOTE
+    serves = held.challenger if promoted else held.champion
+    guarantee = retested(aim.claim, held.evidence, serves, moved=promoted, drifted=drift.alarm)
+    about = replace(about, judged=judged, policies=held.policies, guarantee=guarantee)
     if not promoted:
-        return about, judged.verdict, judged.why, ""
+        return Answer(about, judged.verdict, judged.why)
     step("writing the version")
     made = _version(settings, champion, proposal, gathered, division, tariff, aim, about, key, guarantee)
-    return about, judged.verdict, judged.why, made.name
-
-
-def _champions(champion: Champion, rows: Observed) -> Any:
-    return to_pro(rows, champion.contender.point)
+    return Answer(about, judged.verdict, judged.why, made.name)
 
 
 def _drift(champion: Champion, gathered: Material, division: Division, tariff: Tariff) -> Drift:
@@ -105,22 +133,16 @@ def _named(name: str | None) -> frozenset[str]:
     return frozenset({name} if name else ())
 
 
-def _audit_due(champion: Champion, gathered: Material, days: int | None) -> str:
-    """Why an audit is asked for before anything is fitted; "" where none is due."""
+def _days_to_audit(champion: Champion, gathered: Material, days: int | None) -> float:
+    """Days of traffic until both tiers have to be asked a sample again; below 0 where that is due."""
     times = gathered.traces.time[gathered.traces.chosen >= 0]
     times = times[~np.isnat(times)]
     if days is None or not len(times):
-        return ""
+        return float("inf")
     last = gathered.audited
     if np.isnat(last):
         last = np.datetime64(datetime.fromisoformat(audited_at(champion)).astimezone(UTC).replace(tzinfo=None), "us")
-    if times.max() - last <= days * DAY:
-        return ""
-    return (
-        f"the last tasks that both tiers were asked are of {str(last)[:10]}, more than {days} days before the newest "
-        f"decision: draw about {AUDIT_SIZE} requests at random, ask both tiers (tier-router collect, label), and name "
-        "the file under [retune] audit"
-    )
+    return float(days - (times.max() - last) / DAY)
 
 
 def audited_at(champion: Champion) -> str:

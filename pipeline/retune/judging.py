@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,11 +22,29 @@ from pipeline.tune import to_pro
 FEWEST = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Champion and challenger on the same requests.
+
+    Attributes:
+        judged: what the gate found.
+        policies: what they and the two constants get.
+        evidence: the requests, as the champion sees them.
+        champion, challenger: bool[N], whether each sends the request to pro.
+    """
+
+    judged: Judged
+    policies: tuple[Policy, ...]
+    evidence: Evidence
+    champion: Mask
+    challenger: Mask
+
+
 def contest(
     traces: Traces, champion: Contender, challenger: Contender, tariff: Tariff, margin: float, seed: int, *,
     promote_unsure: bool = False,
-) -> tuple[Judged, tuple[Policy, ...], Evidence, Mask]:  # fmt: skip
-    """Judge a challenger; returns the judgement, what policies get, the evidence and what the challenger decides on it.
+) -> Contest:  # fmt: skip
+    """Judge a challenger.
 
     Args:
         traces: newest evidence that neither was made from.
@@ -53,7 +72,7 @@ def contest(
     named = {"always flash": np.zeros_like(one), "always pro": np.ones_like(one), "champion": one, "challenger": other}
     told = tuple(policies(amounts, named))
     judged = judge(amounts, one, other, margin, promote_unsure=promote_unsure)
-    return judged, told, evidence, theirs
+    return Contest(judged, told, evidence, mine, theirs)
 
 
 def policies(amounts: Amounts, named: Mapping[str, Mask]) -> Iterator[Policy]:

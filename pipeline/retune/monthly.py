@@ -102,10 +102,10 @@ def _retuned(settings: Settings, out: Path, store: Recorder, step: Step) -> Ende
         serves = before.promotes and _made_for(champion.manifest, before)
         return Ended(before, record.folder_of(out, key) / record.PAGE, champion.name, serves, True, None)
     about = replace(about, ingested=ingested, notes=tuple(ingested.notes()))
-    found, verdict, why, made = inquire(settings, champion, aim, tariff, about, key, step)
+    answer = inquire(settings, champion, aim, tariff, about, key, step)
     since = ship.served_at(dest).at if dest else ""
-    decision = replace(_decision(key, verdict, why, champion), version=made, since=since)
-    return _ended(_leave(out, decision, found), out, dest, store, step, found)
+    decision = replace(_decision(key, answer.verdict, answer.why, champion), version=answer.version, since=since)
+    return _ended(_leave(out, decision, answer.found), out, dest, store, step, answer.found)
 
 
 def _says_more(settings: Settings) -> bool:

@@ -40,9 +40,9 @@ class Retuned:
         fit, asked, judged = (traces.take(getattr(division, name)) for name in ("fit", "asked", "judged"))
         try:
             proposal = propose(fit, asked, self.serving, tariff, OBJECTIVE, self.seed)
-            found, *_ = contest(
+            found = contest(
                 judged, self.serving, proposal.contender, tariff, MARGIN, self.seed, promote_unsure=self.promote_unsure
-            )
+            ).judged
         except LearningError as error:
             return f"{Verdict.NOT_ENOUGH.value}: {error}"
         if found.verdict is Verdict.PROMOTE:
