@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.costs import Tariff
 from pipeline.evidence import Evidence, Mask
+from pipeline.exploring import chance, reach_of
 from pipeline.gate import MARGIN, Verdict, judge
 from pipeline.inferred import Amounts, infer
 from pipeline.metrics import FLASH, PRO, Reals
@@ -188,7 +189,7 @@ def logged(seen: World, random: np.random.Generator) -> Evidence:
     """What a log of the champion shows of these requests; the last `AUDITED` are asked of both tiers."""
     drawn = replace(seen.drawn, policies={"logger": seen.champion})
     outcomes = drawn.outcomes(random)
-    log, audit = drawn.log(outcomes, EXPLORED, random), drawn.audit(outcomes, random)
+    log, audit = drawn.log(outcomes, explored(seen.score), random), drawn.audit(outcomes, random)
     both = np.arange(len(outcomes)) >= ROWS
     shown, asked, chances = (
         np.where(both[:, None], getattr(audit, name), getattr(log, name)) for name in ("outcomes", "asked", "chances")
@@ -198,6 +199,12 @@ def logged(seen: World, random: np.random.Generator) -> Evidence:
     rows = replace(seen.rows, outcomes=shown, usage=replace(usage, **known))
     script = np.full(len(outcomes), "latin", dtype=object)
     return Evidence(rows, asked, chances, script, np.where(both, "", "v1").astype(object))
+
+
+def explored(score: Reals) -> Reals:
+    """The chance of each request to be explored, float64[N], as `Decider` has it."""
+    reach = reach_of(score, SERVED)
+    return np.array([chance(EXPLORED, away, reach) for away in np.abs(score - SERVED).tolist()])
 
 
 def _naively(amounts: Amounts, champion: Mask, challenger: Mask) -> bool:

@@ -57,8 +57,8 @@ class Requests:
         """1 right, 0 wrong, of both tiers, float64[N, 2]."""
         return np.asarray(random.random(self.right.shape) < self.right, float)
 
-    def log(self, outcomes: Reals, explore: float, random: np.random.Generator) -> Asked:
-        """Each request sent to one tier, to the one that the router did not choose at the rate `explore`."""
+    def log(self, outcomes: Reals, explore: float | Reals, random: np.random.Generator) -> Asked:
+        """Each request sent to one tier, to the one not chosen at its rate: `explore`, or float64[N]."""
         to_pro = np.where(self.policies["logger"], 1 - explore, explore)
         chances = np.stack([1 - to_pro, to_pro], 1)
         sent = random.random(len(to_pro)) < to_pro
