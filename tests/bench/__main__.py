@@ -16,7 +16,8 @@ from tests.bench.table import Line, markdown
 
 PARTS = (
     "quality", "ablation", "unseen", "hostile", "speed", "latency", "parity", "scale", "guarantee", "retuning",
-    "collecting", "ingesting", "runtime", "serving", "forwarding", "watching", "drifting", "off_policy", "gating",
+    "collecting", "ingesting", "monthly", "runtime", "serving", "forwarding", "watching", "drifting", "off_policy",
+    "gating",
 )  # fmt: skip
 DATA = Path("../shared/data")
 

@@ -80,6 +80,7 @@ COLLECT_GIGABYTES = at_most(0.3, 0.2)
 REACHED = Goal(0.90, 0.95)
 DEMO_SECONDS = at_most(120, 60)
 IMPORT_MS = at_most(40, 25)
+MONTH_SECONDS, MONTH_GIGABYTES = at_most(180), at_most(4)
 INGEST_SECONDS, INGEST_GIGABYTES = at_most(60), at_most(2.5)
 # Of the coverage of 95 % intervals, from 0.95.
 COVERAGE_OFF = at_most(0.02, 0.015)

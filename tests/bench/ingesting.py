@@ -62,7 +62,7 @@ def _lines(rows: int, form: str, took: Took, read: Took) -> list[Line]:
     ]
 
 
-def write(folder: Path, rows: int, seed: int = 0) -> None:
+def write(folder: Path, rows: int, seed: int = 0, begin: datetime = FIRST) -> None:
     """The same log as lines of JSON and as Parquet, and outcomes of most of its decisions."""
     random = np.random.default_rng(seed)
     bags = [_bag(random) for _ in range(BAGS)]
@@ -74,25 +74,30 @@ def write(folder: Path, rows: int, seed: int = 0) -> None:
             name, lists = f"decisions-20260101T000000Z-1-{number}", folder / "lists"
             with (folder / "jsonl" / f"{name}.jsonl").open("w", encoding="utf-8") as maps, lists.open("w") as other:
                 for at in range(first, min(first + ROWS_OF_FILE, rows)):
-                    _row(at, random, bags, maps, other, outcomes)
+                    time = begin + timedelta(seconds=at * SECONDS_BETWEEN)
+                    _row(time, random, bags[at % BAGS], maps, other, outcomes)
             convert(lists, folder / "parquet" / f"{name}.parquet")
+
+
+def _word(number: int) -> str:
+    """A word of letters alone, which the word rule leaves whole."""
+    return "w" + "".join("abcdefghij"[int(digit)] for digit in str(number))
 
 
 def _bag(random: Generator) -> tuple[str, str]:
     """Word counts as a log's lines have them, and as those of a Parquet log have them."""
-    words = [f"w{number}" for number in random.choice(VOCABULARY, WORDS, replace=False)]
+    words = [_word(number) for number in random.choice(VOCABULARY, WORDS, replace=False)]
     counts = random.integers(1, 4, WORDS).tolist()
     map_of_them = json.dumps(dict(zip(words, counts, strict=True)), separators=(",", ":"))
     return f'"words":{map_of_them}}}', f'"words":{json.dumps(words)},"words.times":{counts}}}'
 
 
 def _row(
-    at: int, random: Generator, bags: list[tuple[str, str]], maps: TextIO, lists: TextIO, outcomes: TextIO
+    time: datetime, random: Generator, bag: tuple[str, str], maps: TextIO, lists: TextIO, outcomes: TextIO
 ) -> None:  # fmt: skip
     chances = random.random(8)
     explored = chances[0] < EXPLORED
     tier = "pro" if (chances[1] < PRO) != explored else "flash"
-    time = FIRST + timedelta(seconds=at * SECONDS_BETWEEN)
     made = {
         "task_id": random.bytes(16).hex(), "time": time.isoformat(timespec="milliseconds"),
         "version": "v3-1a2b3c4d5e6f", "chosen": tier, "served": tier,
@@ -103,7 +108,7 @@ def _row(
         f"{tier}_output_tokens": 234,
     }  # fmt: skip
     head = json.dumps(made, separators=(",", ":"))[:-1] + ","
-    for file, bag in zip((maps, lists), bags[at % BAGS], strict=True):
-        file.write(f"{head}{bag}\n")
+    for file, counts in zip((maps, lists), bag, strict=True):
+        file.write(f"{head}{counts}\n")
     if chances[2] < OUTCOME:
         outcomes.write(f"{made['task_id']},{int(chances[3] < RIGHT)},{(time + timedelta(days=1)).isoformat()}\n")
