@@ -51,6 +51,27 @@ monthly.retune(made.settings(files))
 """
 
 
+STEPS = ("looking at what serves", "reading decisions", "reading outcomes", "joining", "writing", "reading traces",
+         "looking for drift", "learning", "judging", "writing the version", "promoting")  # fmt: skip
+KILLED_AT_A_STEP = """
+import os, signal, sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+from retuning import Place, Month, recorded
+from pipeline.retune import monthly
+
+where, last = Path(sys.argv[2]), sys.argv[3]
+
+def step(name):
+    if name.split(":")[0] == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+monthly.recorder = recorded
+monthly.retune(Place(where / "out", where / "dest").settings(Month(*(Path(each) for each in sys.argv[4:7]))), step)
+"""
+
+
 class StoppedError(BaseException):
     """Stands for a kill where nothing is left to clean up."""
 
@@ -131,6 +152,21 @@ def test_killed_promotion_is_finished_by_the_next_run(
     assert done.returncode == -signal.SIGKILL, done.stderr
     made = Place(where / "out", where / "dest")
     assert verify(made.dest / made.served).name == made.served
+    assert_consistent(again(where, files))
+
+
+def test_run_that_is_killed_as_each_step_begins_is_done_in_the_end(fresh: tuple[Path, Month], tmp_path: Path) -> None:
+    where, files = shutil.copytree(fresh[0], tmp_path / "here"), fresh[1]
+    made = Place(where / "out", where / "dest")
+    for last in STEPS:
+        told = [str(Path(__file__).parent), where, last, files.logs, files.outcomes, files.audit]
+        ended = subprocess.run(
+            [sys.executable, "-c", KILLED_AT_A_STEP, *map(str, told)], timeout=WAIT_SECONDS, check=False
+        )
+        assert (last, ended.returncode) == (last, -signal.SIGKILL)
+        assert made.served.startswith("v1-")
+        assert verify(made.dest / made.served).name == made.served
+        assert made.registry.reigning() == digest_of(made.out / "v1")
     assert_consistent(again(where, files))
 
 
