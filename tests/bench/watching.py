@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from joblib import Parallel, delayed
 from scipy.special import expit
 from scipy.stats import norm
 
+from pipeline.exploring import chance, reach_of
 from pipeline.guarantee import Claim
 from pipeline.metrics import FLASH, PRO, Reals
 from pipeline.sequential import LEVEL, Bets, shortfalls, span
@@ -31,6 +33,7 @@ DAYS, LONGEST = 60, 120
 WORKERS = 2
 NEVER = 10**9
 POPULATION = 200_000
+THRESHOLD = 0.07
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Setting:
         before: the same before that day.
         change: day of the change.
         arrival: share of the outcomes of flash and pro that ever arrive.
+        evenly: whether all requests are explored alike, and not most of them near the threshold.
     """
 
     rate: float = 0.02
@@ -53,6 +57,7 @@ class Setting:
     before: float = 0.0
     change: int = 0
     arrival: tuple[float, float] = (1.0, 1.0)
+    evenly: bool = False
 
 
 def drawn(random: np.random.Generator, count: int) -> tuple[Reals, Reals, np.ndarray]:
@@ -60,7 +65,7 @@ def drawn(random: np.random.Generator, count: int) -> tuple[Reals, Reals, np.nda
     hard = random.normal(size=count)
     true = np.column_stack([expit(1.6 - 1.6 * hard), expit(2.2 - 0.7 * hard)])
     believed = np.clip(true + np.array([0.02, 0.03]), 0, 1)
-    return true, believed, believed[:, PRO] - believed[:, FLASH] > 0.07
+    return true, believed, believed[:, PRO] - believed[:, FLASH] > THRESHOLD
 
 
 def worse_by(claim: Claim, below: float) -> float:
@@ -82,7 +87,8 @@ def shortfalls_of(
     """Of requests whose outcomes have arrived: shortfalls, their scales, places. A rate of 1 is an audit."""
     true, believed, to_pro = drawn(random, len(worse))
     true = np.column_stack([np.clip(true[:, FLASH] - worse, 0, 1), true[:, PRO]])
-    of_pro = np.where(to_pro, 1 - rate, rate)
+    explored = rates(setting, rate, believed)
+    of_pro = np.where(to_pro, 1 - explored, explored)
     chances, asked = np.ones_like(true), np.ones(true.shape, np.bool_)
     if rate < 1:
         chances = np.column_stack([1 - of_pro, of_pro])
@@ -96,6 +102,20 @@ def shortfalls_of(
     found = shortfalls(setting.claim, outcomes, chances, believed, to_pro)
     scale = weight / span(setting.claim, chances.min(initial=1.0))
     return found[~waiting], scale[~waiting], np.flatnonzero(~waiting)
+
+
+def rates(setting: Setting, rate: float, believed: Reals) -> Reals:
+    """The chance of each request to be explored, float64[N], as `Decider` has it or even."""
+    away = np.abs(believed[:, PRO] - believed[:, FLASH] - THRESHOLD)
+    found = None if setting.evenly else reach()
+    return np.where(away <= (found or 0.0), chance(rate, 0.0, found), chance(rate, np.inf, found))
+
+
+@cache
+def reach() -> float | None:
+    """How near to the threshold most is explored."""
+    _, believed, _ = drawn(np.random.default_rng(0), POPULATION)
+    return reach_of(believed[:, PRO] - believed[:, FLASH], THRESHOLD)
 
 
 def stream(setting: Setting, worse: tuple[float, float], days: int, seed: int) -> Iterator[tuple[Reals, Reals, int]]:
@@ -145,7 +165,10 @@ KEPT = {
     "exactly at its claim, 5 %, 7 of 10 outcomes of flash arrive and 3 of pro": Setting(0.05, arrival=(0.7, 0.3)),
     "one point above its claim, 2 %": Setting(below=-0.01),
 }
-EXPLORED = {"2 %": Setting(), "5 %": Setting(0.05), "2 % and 20 audits a day": Setting(audits=AUDITS_A_DAY)}
+EXPLORED = {
+    "2 %": Setting(), "2 % evenly": Setting(evenly=True), "4 %": Setting(0.04), "5 %": Setting(0.05),
+    "2 % and 20 audits a day": Setting(audits=AUDITS_A_DAY),
+}  # fmt: skip
 
 
 def run(data: Data) -> list[Line]:
