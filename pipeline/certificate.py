@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from pipeline import guarantee
-from pipeline.frontier import Frontier, Rules
+from pipeline.frontier import ALWAYS_PRO, Frontier, Rules
 from pipeline.guarantee import Claim
 from pipeline.metrics import Reals
 from pipeline.observed import Observed
@@ -38,6 +38,7 @@ class Certificate:
         more_labels: about how many more labelled tasks would certify a rule half of the way to the wished one; 0 where
             that is certified, None where the rows say that no number would do.
         wished_rate: share that this rule sends to pro.
+        learned_from: whether the version learned from the tune part too, so that nothing can be certified on it.
     """
 
     claim: Claim
@@ -52,6 +53,11 @@ class Certificate:
     groups: int
     more_labels: int | None
     wished_rate: float
+    learned_from: bool = False
+
+    def of_learned(self) -> Certificate:
+        """What is left of it where the version learned from the tune part: always-pro, of which it holds anyhow."""
+        return replace(self, step=0, threshold=ALWAYS_PRO, pro_rate=1.0, more_labels=None, learned_from=True)
 
     @property
     def certified(self) -> bool:
@@ -84,6 +90,8 @@ class Certificate:
         verdict = "certified" if self.certified else "not certified"
         if self.wished <= self.step:
             return verdict
+        if self.learned_from:
+            return f"{verdict}: the version learned from the tune part; an audit can show it (tier-router retune)"
         reach = (
             f"the data goes as far as sending {self.pro_rate:.1%} to pro"
             if self.step

@@ -30,8 +30,8 @@ def chance(explore: float, away: float, reach: float | None) -> float:
     """
     if reach is None:
         return explore
-    near = SPENT_NEAR / NEAREST if away <= reach else 0.0
-    return min(explore * (1 - SPENT_NEAR + near), LARGEST_CHANCE)
+    near = min(explore * (1 - SPENT_NEAR + SPENT_NEAR / NEAREST), LARGEST_CHANCE)
+    return near if away <= reach else (explore - NEAREST * near) / (1 - NEAREST)
 
 
 def reach_of(gain: NDArray[np.floating], threshold: float) -> float | None:

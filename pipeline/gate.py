@@ -10,7 +10,7 @@ level of that is divided by the number of slices (Bonferroni), so that many slic
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 
 import numpy as np
@@ -106,23 +106,31 @@ class Amount:
     @classmethod
     def accuracy(cls, amounts: Amounts) -> Amount:
         """1 correct, 0 wrong."""
-        return cls(amounts.accuracy, _noise(amounts, amounts.accuracy, amounts.expected))
+        return cls(amounts.accuracy, _noise(amounts, amounts.accuracy, amounts.expected, 1.0))
 
     @classmethod
     def cost(cls, amounts: Amounts) -> Amount:
         """Delivery costs, in shares of what always-pro is expected to cost."""
         values, expected = amounts.costs.delivery, amounts.expected_costs.delivery
         unit = float(expected[:, PRO].mean())
+        if unit <= 0:  # nothing costs anything
+            return cls(np.zeros_like(values), np.zeros_like(values))
         return cls(values / unit, _noise(amounts, values / unit, expected / unit))
 
 
-def _noise(amounts: Amounts, values: Reals, expected: Reals) -> Reals:
-    """The variance of an amount given the request: that of being correct, as large as the seen ones say it is."""
+def _noise(amounts: Amounts, values: Reals, expected: Reals, least: float = 0.0) -> Reals:
+    """The variance of an amount given the request: that of being correct, times what the seen ones say, or more.
+
+    A tier of which only a few explored answers were seen, all alike, is no surer than both tiers together; and being
+    correct varies by `least` = 1 times that of being correct, whatever was seen.
+    """
     chance = amounts.expected.clip(LEAST_DOUBT, 1 - LEAST_DOUBT)
     shape, seen = chance * (1 - chance), amounts.asked.seen
     surprise = (values - expected) * amounts.asked.chances * amounts.arrival
     squares, shapes = ((np.where(seen, each, 0.0)).sum(axis=0) for each in (surprise**2, shape))
-    return np.asarray(shape * np.divide(squares, shapes, out=np.zeros(len(squares)), where=shapes > 0))
+    times = np.divide(squares, shapes, out=np.zeros(len(squares)), where=shapes > 0)
+    both = squares.sum() / shapes.sum() if shapes.any() else 0.0
+    return np.asarray(shape * np.maximum(times, max(both, least)))
 
 
 def judge(
@@ -148,9 +156,9 @@ def judge(
         quality = _difference("accuracy", amounts, everything, right, champion, challenger, -margin, level)
         cost = _difference(COST, amounts, everything, spent, champion, challenger, margin, level)
     except LearningError as error:
-        if promote_unsure and all(overlap(amounts.asked, one).covers for one in (champion, challenger)):
+        if promote_unsure and _comparable(amounts, champion, challenger):
             said = f"nothing shows it to be worse, and 'unsure' promotes: {error}"
-            return _without(Verdict.PROMOTE, said, amounts, differing, margin)
+            return replace(_without(Verdict.PROMOTE, said, amounts, differing, margin), promote_unsure=True)
         return _without(Verdict.NOT_ENOUGH, str(error), amounts, differing, margin)
     slices = _slices(amounts, champion, challenger, level)
     verdict, why = _unless_worse(quality, cost, slices) if promote_unsure else _if_shown(quality, cost, slices)
@@ -158,14 +166,20 @@ def judge(
     return Judged(verdict, why, quality, cost, slices, audited, logged, differing, margin, promote_unsure)
 
 
+def _comparable(amounts: Amounts, champion: Mask, challenger: Mask) -> bool:
+    """Whether there are requests to judge by, and the logs ask by some chance what either would."""
+    enough = len(np.unique(amounts.asked.groups)) >= FEWEST_GROUPS
+    return enough and all(overlap(amounts.asked, one).covers for one in (champion, challenger))
+
+
 def _if_shown(quality: Difference, cost: Difference, slices: tuple[Difference, ...]) -> tuple[Verdict, str]:
     """Promote what is shown to be no worse by the margin."""
     if worse := _loses(slices) or _no_better(quality, cost):
         return Verdict.KEEP, worse
-    if quality.low <= quality.bound:
+    if not quality.low > quality.bound:
         said = f"{_points(quality)}, down to {_shown(quality.low)}"
         return Verdict.NOT_ENOUGH, f"accuracy is not known well enough: {said}: {_remedy(quality)}"
-    if cost.high >= cost.bound:
+    if not cost.high < cost.bound:
         said = f"{_points(cost)}, up to {_shown(cost.high)}"
         return Verdict.NOT_ENOUGH, f"cost is not known well enough: {said}: {_remedy(cost)}"
     return Verdict.PROMOTE, f"no worse by the margin in either: accuracy {_points(quality)}, cost {_points(cost)}"

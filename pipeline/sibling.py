@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from features.errors import LearningError
+from features.errors import InputError, LearningError
 from features.graph import session
 from pipeline import artifact, costs, diagnosis, export, held_out, manifest, parts, report
 from pipeline.config import Aim
@@ -57,6 +58,12 @@ def retune(
         name: onnx.load_model_from_string(artifact.verified(folder, f"{name}.onnx", known["onnx"][name]))
         for name in ("router", "scorer")
     }
+    learned_from = known["certificate"].get("learned_from", False)
+    if learned_from and aim.certify:
+        raise InputError(
+            f"{folder} learned from the tasks of its tune part, so nothing can be certified on them: train with "
+            "--certify, or have a retune show the claim on an audit"
+        )
     held, rows = held_out.read(folder, known["held_out"]), known.get("retuned_on", stated(known["data"]))
     if paths and not (all(path.is_file() for path in paths) and digest(paths) == rows["sha256"]):
         held, rows = asked(models, known, held, paths, step)
@@ -64,6 +71,8 @@ def retune(
     tariff = costs.learn(settings, rows["models"], held.tune, aim.priced_at)
     priced = Priced.of(held, tariff, int(known["config"]["seed"]))
     tuned = tune(priced.tuned, held.rules, aim)
+    if learned_from:
+        tuned = replace(tuned, certificate=tuned.certificate.of_learned())
     step("evaluating")
     said = [
         *manifest.practice(rows), *manifest.other_models(known["data"], rows["models"]), *remarks(aim, tariff)

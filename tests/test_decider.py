@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 from features.errors import ArtifactError, InputError
 from features.request import Request
-from pipeline.exploring import NEAREST, SPENT_NEAR
 from pipeline.limits import Limits
 from pipeline.runtime.decider import Decider, Options
 from pipeline.runtime.decision import REASONS, TIERS
@@ -201,7 +200,7 @@ def test_share_of_decisions_is_explored_with_its_propensity(trained: Any) -> Non
     found = [decider.decide(EASY) for _ in range(800)]
     explored = [each for each in found if each.reason == "explored"]
     expected = explored[0].propensity
-    assert expected in (0.5, pytest.approx(0.25 * (1 - SPENT_NEAR)))
+    assert expected is not None
     assert abs(len(explored) / 800 - expected) < 0.06
     assert {(each.tier, each.chosen, each.propensity, each.alternative) for each in explored} == {
         ("pro", "pro", expected, "flash")
@@ -212,11 +211,19 @@ def test_share_of_decisions_is_explored_with_its_propensity(trained: Any) -> Non
 
 def test_near_the_threshold_more_is_explored_than_far_from_it(trained: Any) -> None:
     with Decider.open(trained.folder) as decider:
-        gain = decider.decide(EASY).gain
-        near, far = (decider.decide(EASY, threshold=gain + away).propensity for away in (0.0, 0.9))
-    rare = 0.02 * (1 - SPENT_NEAR)
-    assert min(far, 1 - far) == pytest.approx(rare)
-    assert min(near, 1 - near) == pytest.approx(rare + 0.02 * SPENT_NEAR / NEAREST)
+        whole = decider.watch.opened
+        away = abs(decider.decide(EASY).gain - whole.threshold)
+        chances = []
+        for reach in (away + 0.001, away - 0.001):
+            decider.watch.opened = whole._replace(reach=reach)
+            propensity = decider.decide(EASY).propensity
+            chances.append(min(propensity, 1 - propensity))
+        assert chances == pytest.approx([0.11, 0.01])
+
+
+def test_at_a_threshold_of_the_callers_own_all_requests_are_explored_alike(trained: Any) -> None:
+    with Decider.open(trained.folder) as decider:
+        assert decider.decide(EASY, threshold=0.3).propensity in (0.98, 0.02)
 
 
 def test_version_that_knows_no_reach_explores_all_requests_alike(trained: Any) -> None:

@@ -87,7 +87,7 @@ def test_newest_audit_is_judged_on_and_nothing_else_of_its_groups_is_used(small_
     found = divided(small_traces, Made(group, AUDITED), *others, Made(group, LOGGED))
     assert in_parts(found, 0) == {"judged"}
     assert [in_parts(found, at) for at in (1, 2, 3)] == [set()] * 3
-    assert in_parts(found, 4) == {"asked"}
+    assert in_parts(found, 4) == set()
 
 
 def test_audit_is_judged_on_until_a_newer_one_comes_however_old_it_is(small_traces: Traces) -> None:
@@ -117,9 +117,9 @@ def test_audited_task_that_one_tier_alone_could_be_graded_of_is_in_no_part(small
 @pytest.mark.parametrize(
     ("group", "day", "expected"),
     [
-        (FIT[0], TODAY, {"fit", "asked"}),
+        (FIT[0], TODAY, {"fit"}),
         (FIT[0], OLD, {"fit"}),
-        (TUNE[0], TODAY, {"fit", "asked"}),
+        (TUNE[0], TODAY, {"fit"}),
         (TUNE[0], OLD, {"fit"}),
         (TEST[0], TODAY, {"asked", "judged"}),
         (TEST[0], OLD, set()),
@@ -133,7 +133,7 @@ def test_logged_decision_is_learned_from_unless_it_is_of_the_test_part(
 
 def test_logged_decision_of_a_group_that_certifies_is_not_learned_from(small_traces: Traces) -> None:
     found = divided(small_traces, Made(TUNE[0], LOGGED), Made(TUNE[0], LABELLED, OLD), Made(TUNE[1], LOGGED))
-    assert [in_parts(found, at) for at in range(3)] == [{"asked"}, {"tune"}, {"asked", "fit"}]
+    assert [in_parts(found, at) for at in range(3)] == [set(), {"tune"}, {"fit"}]
 
 
 def test_without_a_certificate_all_of_which_both_outcomes_are_known_is_learned_from_too(small_traces: Traces) -> None:
@@ -142,11 +142,11 @@ def test_without_a_certificate_all_of_which_both_outcomes_are_known_is_learned_f
     found = divided(small_traces, *rows, hold_out=False)
     assert [in_parts(found, at) for at in (0, 1)] == [{"fit", "tune"}] * 2
     assert [in_parts(found, at) for at in (2, 3)] == [{"test"}, {"fit", "test"}]  # the first's group is judged on
-    assert [in_parts(found, at) for at in (4, 5, 6)] == [{"asked", "fit"}, {"asked", "judged"}, set()]
+    assert [in_parts(found, at) for at in (4, 5, 6)] == [{"fit"}, {"asked", "judged"}, set()]
 
 
 def test_logged_decision_of_the_tune_part_without_an_outcome_teaches_nothing(small_traces: Traces) -> None:
-    assert in_parts(divided(small_traces, Made(TUNE[0], LOGGED, outcomes=NONE)), 0) == {"asked"}
+    assert in_parts(divided(small_traces, Made(TUNE[0], LOGGED, outcomes=NONE)), 0) == set()
 
 
 def test_what_was_split_by_time_is_divided_by_group(small_traces: Traces) -> None:
@@ -248,5 +248,5 @@ def test_where_nothing_is_held_out_all_tasks_with_both_outcomes_are_learned_from
     rows = [Made(group, LABELLED, OLD) for group in (TUNE[0], TEST[0])]
     rows += [Made(TUNE[0], LOGGED), Made(TEST[1], LABELLED, OLD), Made(TEST[1], LOGGED)]
     found = divide(traces_of(small_traces, rows), np.zeros(len(rows), np.bool_), BY_GROUP, DAYS, hold_out=False)
-    expected = [{"fit", "tune"}, {"fit", "test"}, {"fit", "asked"}, {"test"}, {"asked", "judged"}]
+    expected = [{"fit", "tune"}, {"fit", "test"}, {"fit"}, {"test"}, {"asked", "judged"}]
     assert [in_parts(found, at) for at in range(len(rows))] == expected

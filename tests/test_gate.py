@@ -156,6 +156,22 @@ def test_unsure_are_promoted_only_where_the_logs_ask_both_tiers(explore: float, 
     assert judge(amounts, poor, hard, promote_unsure=True).verdict is verdict
 
 
+def test_where_nothing_costs_anything_accuracy_alone_is_judged(world: tuple[Amounts, Mask, Mask]) -> None:
+    amounts, poor, good = world
+    free = [
+        replace(costs, delivery=np.zeros_like(costs.delivery)) for costs in (amounts.costs, amounts.expected_costs)
+    ]  # fmt: skip
+    found = judge(replace(amounts, costs=free[0], expected_costs=free[1]), poor, good)
+    assert found.cost is not None
+    assert (found.cost.estimate.value, found.cost.high < found.cost.bound) == (0, True)
+
+
+def test_number_that_is_none_promotes_nothing(world: tuple[Amounts, Mask, Mask]) -> None:
+    amounts, poor, good = world
+    unknown = replace(amounts.costs, delivery=np.full_like(amounts.costs.delivery, np.nan))
+    assert judge(replace(amounts, costs=unknown), poor, good).verdict is not Verdict.PROMOTE
+
+
 def test_what_is_shown_to_be_worse_is_kept_whatever_becomes_of_the_unsure(world: tuple[Amounts, Mask, Mask]) -> None:
     amounts, poor, good = world
     found = judge(amounts, good, poor, promote_unsure=True)
@@ -163,11 +179,11 @@ def test_what_is_shown_to_be_worse_is_kept_whatever_becomes_of_the_unsure(world:
     assert "is shown to" in found.why or "loses on" in found.why
 
 
-def hidden_loss(seed: int) -> Judged:
+def hidden_loss(seed: int, *, always_pro: bool) -> Judged:
     """Of a tenth of the traffic that flash answers 15 points worse, which no feature shows, and 2 % are explored."""
     draw, size = np.random.default_rng(seed), 2000
     cluster = draw.random(size) < 0.1
-    champion = cluster | (draw.random(size) < 0.2)
+    champion = cluster | (draw.random(size) < 0.2) | always_pro
     chance = np.where(cluster, 0.75, 0.9)
     outcomes = (draw.random((size, 2)) < np.stack([chance, np.full(size, 0.9)], 1)).astype(float)
     seen = rows(outcomes)
@@ -177,8 +193,9 @@ def hidden_loss(seed: int) -> Judged:
     return judge(amounts, champion, champion & ~cluster)
 
 
-def test_handful_of_explored_requests_that_went_well_promotes_nothing() -> None:
-    verdicts = [hidden_loss(seed).verdict for seed in range(20)]
+@pytest.mark.parametrize("always_pro", [False, True])
+def test_handful_of_explored_requests_that_went_well_promotes_nothing(always_pro: bool) -> None:
+    verdicts = [hidden_loss(seed, always_pro=always_pro).verdict for seed in range(20)]
     assert verdicts.count(Verdict.PROMOTE) <= 1
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -479,3 +481,9 @@ def test_the_same_findings_give_the_same_page() -> None:
 def test_the_page_wears_the_style_of_the_report(project: Path) -> None:
     sheet = (project / "pipeline" / "style.css.j2").read_text(encoding="utf-8").split("#}")[1].strip()
     assert sheet in render(WHOLE, decided(Verdict.PROMOTE))
+
+
+def test_what_is_printed_is_json_even_of_slices_that_are_known_for_certain() -> None:
+    certain = replace(SLICES[0], estimate=replace(SLICES[0].estimate, freedom=math.inf))
+    found = replace(WHOLE, judged=replace(PROMOTING, slices=(certain,)))
+    assert '"freedom": null' in json.dumps(found.printed(), allow_nan=False, default=str)

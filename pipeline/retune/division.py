@@ -24,8 +24,10 @@ class Division:
     Attributes:
         fit: to learn from, of any age: the fit part, logged outcomes of the tune part, and, where nothing is held out,
             all of which both outcomes are known.
-        asked: newest logged decisions of all parts. What is asked is looked at to choose a threshold, outcomes are not.
-        judged: newest logged decisions of the test part, and the newest audit: what neither router has learned from.
+        asked: newest logged decisions of the test part, which nothing is learned from. What they ask is looked at to
+            choose a threshold; outcomes are not.
+        judged: newest logged decisions of the test part, and the newest audit: what the challenger has not learned
+            from. Where a group comes again, the champion may have, which counts in its favour.
         newest: all that is as new as the newest logged decisions, to look for drift in.
         tune, test: of the parts, with outcomes of both tiers, of any age.
         rule: of the parts, as a manifest holds it.
@@ -74,7 +76,7 @@ def divide(
     judged = (test & logged & newest & free) | (latest_audit & both)
     return Division(
         fit=np.flatnonzero((fit | (more & ~_of_groups(traces, judged))) & free),
-        asked=np.flatnonzero(logged & newest),
+        asked=np.flatnonzero(test & logged & newest & free),
         judged=np.flatnonzero(judged),
         newest=np.flatnonzero(newest),
         tune=np.flatnonzero(tune & held),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -86,11 +87,21 @@ class Found:
     def printed(self) -> dict[str, Any]:
         """As plain values; the drift by its alarm and its findings."""
         judged = self.judged and {**asdict(self.judged), "verdict": self.judged.verdict.value}
-        return {
+        printed: dict[str, Any] = _finite({
             "champion": self.champion, "objective": self.objective, "unit": self.unit,
             "ingested": self.ingested and self.ingested.plain(),
             "drift": self.drift and self.drift.printed(),
             "learned": self.learned and asdict(self.learned),
             "judged": judged, "policies": [asdict(policy) for policy in self.policies],
             "guarantee": self.guarantee and asdict(self.guarantee), "notes": list(self.notes),
-        }  # fmt: skip
+        })  # fmt: skip
+        return printed
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON does not know: infinitely many degrees of freedom, nothing seen."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

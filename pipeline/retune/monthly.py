@@ -85,6 +85,7 @@ def _retuned(settings: Settings, out: Path, store: Recorder, step: Step) -> Ende
     dest = Path(settings.retune.dest) if settings.retune.dest else None
     for left in record.unfinished(out):
         _carry_out(left, out, dest, store, step)
+    since = ship.served_at(dest).at if dest else ""
     champion = reigning(out, dest, store)
     aim, standing = sibling.standing(champion.folder)
     if not _says_more(settings):  # than [retune], so nothing of prices: those of the champion's hold
@@ -103,7 +104,6 @@ def _retuned(settings: Settings, out: Path, store: Recorder, step: Step) -> Ende
         return Ended(before, record.folder_of(out, key) / record.PAGE, champion.name, serves, True, None)
     about = replace(about, ingested=ingested, notes=tuple(ingested.notes()))
     answer = inquire(settings, champion, aim, tariff, about, key, step)
-    since = ship.served_at(dest).at if dest else ""
     decision = replace(_decision(key, answer.verdict, answer.why, champion), version=answer.version, since=since)
     return _ended(_leave(out, decision, answer.found), out, dest, store, step, answer.found)
 

@@ -14,7 +14,7 @@ import onnx
 from features.bags import Ints
 from features.errors import ArtifactError
 from pipeline import artifact, held_out, manifest, parts, report, sibling, train
-from pipeline.certificate import certificate, tested
+from pipeline.certificate import Certificate, certificate, tested
 from pipeline.challenger import Fitted, Proposal
 from pipeline.config import Aim, Config
 from pipeline.costs import Tariff
@@ -60,7 +60,8 @@ def write(
     """
     held = champion.held if proposal.fitted is None else held_by(proposal.fitted, traces, division, champion, proposal)
     priced = Priced.of(held, tariff, int(champion.manifest["config"]["seed"]))
-    tuned = Tuned(proposal.contender.point, _certificate(priced, proposal, aim))
+    held_back = _certificate(priced, proposal, aim)
+    tuned = Tuned(proposal.contender.point, held_back.of_learned() if _learned(champion, proposal, aim) else held_back)
     said = [*warnings, *remarks(aim, tariff)]
     findings = sibling.evaluate(priced, tuned, aim, said)
     with artifact.new_version(champion.folder.parent) as new:
@@ -97,7 +98,14 @@ def held_by(
     return HeldOut(seen(division.tune), seen(test), proposal.contender.rules)
 
 
-def _certificate(priced: Priced, proposal: Proposal, aim: Aim) -> Any:
+def _learned(champion: Champion, proposal: Proposal, aim: Aim) -> bool:
+    """Whether the version learned from the tune part too."""
+    if proposal.fitted is None:
+        return bool(champion.manifest["certificate"].get("learned_from", False))
+    return not aim.certify
+
+
+def _certificate(priced: Priced, proposal: Proposal, aim: Aim) -> Certificate:
     rows, rules, at = priced.tuned.rows, priced.rules, proposal.at
     return certificate(aim.claim, rows, rules, over(priced.tuned, rules), at, at, tested(aim.claim, rows, rules))
 

@@ -21,7 +21,8 @@ from pipeline.traces import Traces, load
 from pipeline.watching.ledger import Hashes, hashes
 
 # Where a tier is asked more rarely, one row could take so much that nothing could be bet on any.
-LEAST_CHANCE = 0.005
+LEAST_CHANCE = 0.001
+MOST_RARE = 0.01
 REPEATED = "of a group that was counted before"
 UNDATED = "audited nobody knows when, maybe before the version was made: fill in the column 'time'"
 UNEXPLORED = f"not explored (a tier was asked with a chance below {LEAST_CHANCE:g})"
@@ -104,7 +105,7 @@ def _part(traces: Traces, served: Served, manifest: Mapping[str, Any], claim: Cl
     logged = asked.any(1) & ~audited & mine
     weight = np.ones(len(traces))
     chances[logged], weight[logged] = among_arrived(chances[logged], asked[logged], waiting[logged])
-    rare = logged & (chances.min(1) < LEAST_CHANCE)
+    rare = _rare(chances.min(1), logged)
     old = audited & ~(traces.time >= made)  # it may have been made from them, and from those without a time
     groups = hashes(traces.group)
     again = logged & ~rare & ~waiting & np.isin(groups, counted)
@@ -128,6 +129,17 @@ def _part(traces: Traces, served: Served, manifest: Mapping[str, Any], claim: Cl
         {why: count for why, count in left_out.items() if count},
         tuple(_notes(traces, manifest)),
     )
+
+
+def _rare(chances: Reals, logged: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Rows asked with too small a chance; all that were explored where they are many.
+
+    How likely a request is to be explored depends on how near to the threshold it is, so those which are left would be
+    other requests than the claim is made of.
+    """
+    rare = logged & (chances < LEAST_CHANCE)
+    explored = logged & (chances > 0)
+    return logged if (rare & explored).sum() > MOST_RARE * explored.sum() else rare
 
 
 def _shortfalls(claim: Claim, traces: Traces, outcomes: Reals, chances: Reals, served: Served) -> Reals:

@@ -24,8 +24,8 @@ from pipeline.year.prices import Prices
 from pipeline.year.retuned import Retuned
 from pipeline.year.world import DAYS, MONTHS, SERVICES, Events, Mask, World
 
-AUDITED = 60
-AUDIT_MONTHS = (2, 5, 8, 11)
+AUDITED = 50
+AUDIT_MONTHS = (3, 6, 9)
 BEST = "best with full feedback"
 NEVER, NAIVE = "never retuned", "naive"
 NAIVE_LABELLED, NAIVE_NEAR = "naive, labelled too", "naive, exploring near"
