@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from retuning import BETTER, FEW, Month, Place, digest_of, month, place, recorde
 from shipping import another
 
 from features.errors import ArtifactError, InputError, StorageError
-from pipeline import artifact, cli, history
+from pipeline import artifact, cli, history, sibling
 from pipeline.alone import alone
 from pipeline.console import KEPT, NOT_ENOUGH
 from pipeline.pointer import name_of
@@ -190,6 +190,17 @@ def test_new_coefficients_are_promoted_and_the_same_evidence_is_decided_once(
     assert (again.again, again.promoted, again.decision) == (True, True, ended.decision)
     assert "learning" not in steps
     assert (len(here.lines), here.versions) == (1, ["v1", "v2"])
+    assert_nothing_is_certified_on_what_was_learned_from(here)
+
+
+def assert_nothing_is_certified_on_what_was_learned_from(here: Place) -> None:
+    aim, said = sibling.standing(here.out / "v2")
+    first = artifact.read_manifest(here.out / "v2")["certificate"]
+    again = sibling.retune(here.out / "v2", (), aim, said, here.registry).manifest["certificate"]
+    assert [(each["certified"], each["learned_from"]) for each in (first, again)] == [(False, True)] * 2
+    assert "the version learned from the tune part" in again["verdict"]
+    with pytest.raises(InputError, match="nothing can be certified on them: train with --certify"):
+        sibling.retune(here.out / "v2", (), replace(aim, certify=True), said, here.registry)
 
 
 def test_promotion_that_was_rolled_back_is_told_as_such(done: Callable[[str], Done], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from conftest import write_rows
 from shipping import another
 
 from features.errors import ArtifactError, InputError, StorageError
@@ -28,7 +29,7 @@ from pipeline.watching import ledger as ledgers
 from pipeline.watching.commands import watch
 from pipeline.watching.ledger import Account, Ledger
 from pipeline.watching.look import BLIND, Look, counted, look
-from pipeline.watching.rows import REPEATED, UNDATED, UNEXPLORED, Rows
+from pipeline.watching.rows import LEAST_CHANCE, REPEATED, UNDATED, UNEXPLORED, Rows
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Row = dict[str, Any]
@@ -167,6 +168,19 @@ def test_rows_that_say_nothing_of_the_version_are_left_out_and_named(
     found = looked(dest, log("odd.jsonl", 0.0, **changes))
     assert (found.new, found.left_out) == (0, {why: ROWS})
     assert (BLIND in found.notes) == (why == UNEXPLORED)
+
+
+@pytest.mark.parametrize(("every", "kept"), [(2, 0), (150, ROWS - 2)])
+def test_where_many_were_explored_too_rarely_none_of_the_others_counts_either(
+    dest: Path, log: Callable[..., Path], every: int, kept: int
+) -> None:
+    path = log("rare.jsonl", 0.0)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for row in rows[::every]:
+        row["propensity"] = 1 - LEAST_CHANCE / 2
+    write_rows(path, rows)
+    found = looked(dest, path)
+    assert (found.new, found.left_out.get(UNEXPLORED, 0)) == (kept, ROWS - kept)
 
 
 def test_audits_alone_can_alarm_though_their_requests_were_counted_in_the_log(
