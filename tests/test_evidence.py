@@ -120,8 +120,12 @@ def test_what_was_labelled_does_not_age(tmp_path: Path) -> None:
 def test_prompt_that_is_asked_again_counts_once_as_much_as_its_weightiest_outcome(tmp_path: Path) -> None:
     often, other = {"prompt": "the same", "group": "one"}, {"prompt": "another", "group": "one"}
     rows = [LOGGED | often | {"propensity": each} for each in (0.5, 0.25, 0.25)] + [LOGGED | other | {"propensity": 1}]
-    values = weigh(traces_of(tmp_path, *rows)).values[:, 0] * (11 / 4)  # as before their mean was made 1
-    np.testing.assert_allclose(values, [0.8, 1.6, 1.6, 1])
+    rows[1]["flash_correct"] = 0
+    found = weigh(traces_of(tmp_path, *rows))
+    assert (found.rows.tolist(), found.outcomes[:, 0].tolist()) == ([0, 1, 3], [1, 0, 1])  # the third is as the first
+    values = found.values[:, 0] * (11 / 4)  # as before their mean was made 1
+    np.testing.assert_allclose(values, [2.4, 1.6, 1])
+    assert found.seen == (4, 0)
 
 
 def test_prompts_of_one_group_count_each(tmp_path: Path) -> None:
