@@ -47,7 +47,7 @@ def place(suffix: str, row: int) -> str:
         ("context_bytes", "NaN", "finite number"),
         ("context_bytes", "1e400", "finite number"),
         ("flash_latency_s", "-0.5", "0 or more"),
-        ("propensity", "1.5", "between 0 and 1"),
+        ("propensity", "1.5", "above 0 and at most 1"),
         ("chosen", "medium", "flash or pro"),
         ("time", "yesterday", "isoformat"),
         ("tools", '{"name": "x"}', "list of tool definitions"),
