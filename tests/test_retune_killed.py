@@ -51,8 +51,8 @@ monthly.retune(made.settings(files))
 """
 
 
-STEPS = ("looking at what serves", "reading decisions", "reading outcomes", "joining", "writing", "reading traces",
-         "looking for drift", "learning", "judging", "writing the version", "promoting")  # fmt: skip
+# Between the others nothing is written.
+STEPS = ("reading decisions", "writing", "reading traces", "judging", "writing the version", "promoting")
 KILLED_AT_A_STEP = """
 import os, signal, sys
 from pathlib import Path
