@@ -148,9 +148,9 @@ class DecisionLog:
                 pass
         finally:
             # Where this is not the end, threading says what went wrong, and the next row begins another thread.
-            self._drop(self._rows)
-            self._lines, self._rows = b"", 0
-            self._thread = None
+            with self._lock:  # at once, so that whoever sees these rows dropped can begin another
+                self.dropped += self._rows
+                self._lines, self._rows, self._thread = b"", 0, None
 
     def _step(self) -> bool:
         """Write a batch, or wait for one; False once all is done."""
