@@ -24,12 +24,13 @@ from pipeline.year.prices import Prices
 from pipeline.year.retuned import Retuned
 from pipeline.year.world import DAYS, MONTHS, SERVICES, Events, Mask, World
 
-AUDITED = 50
+AUDITED, AUDITED_MORE = 50, 500
 AUDIT_MONTHS = (3, 6, 9)
 BEST = "best with full feedback"
 NEVER, NAIVE = "never retuned", "naive"
 NAIVE_LABELLED, NAIVE_NEAR = "naive, labelled too", "naive, exploring near"
-RETUNED, UNSURE = "retuned", "retuned, unsure promotes"
+CONTROLS = NAIVE_LABELLED, NAIVE_NEAR  # of what the retune has and naive lacks; in the table, not in the picture
+RETUNED, AUDITING, UNSURE = "retuned", f"retuned, {AUDITED_MORE} audited", "retuned, unsure promotes"
 
 Make = Callable[[Contender, int], Policy]
 POLICIES: Mapping[str, Make] = {
@@ -38,6 +39,7 @@ POLICIES: Mapping[str, Make] = {
     NAIVE_LABELLED: lambda start, _: Naive(start, labelled=True),
     NAIVE_NEAR: lambda start, _: Naive(start, explores=Exploring.NEAR),
     RETUNED: lambda start, seed: Retuned(start, seed, AUDITED),
+    AUDITING: lambda start, seed: Retuned(start, seed, AUDITED_MORE),
     UNSURE: lambda start, seed: Retuned(start, seed, AUDITED, promote_unsure=True),
 }
 
