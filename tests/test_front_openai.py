@@ -181,7 +181,7 @@ def test_the_command_forwards_to_the_simulated_pair(
     prepare.prepare(tmp_path / "pair", 10, 0)
     with running(tmp_path / "pair", Options(count=10, flash_latency_s=0.0, pro_latency_s=0.0)) as address:
         config = tmp_path / "pair.toml"
-        config.write_text(prepare.config(address))
+        config.write_text(prepare.config(address) + "\n[serving]\nexplore = 0.0\n")
         command = [
             str(Path(sys.executable).with_name("tier-router")),
             "serve",
