@@ -32,8 +32,7 @@ def year(seeds: int, out: Path, plot: Path | None, as_json: bool) -> None:
     month 9 on. Outcomes come up to a month late, 30 % never, and 2 % of the requests explore. The tasks and answers
     are real; what happens to them is simulated. Regret is what a policy costs above the best ten-feature router that
     knows both answers to everything; exploration and audits count. "retuned" is tier-router retune with its defaults
-    and an audit of 50 tasks a quarter, which is little to judge by: the others that are retuned have audits of 500, or
-    [retune] unsure = "promote".
+    and an audit of 500 tasks a quarter, as it advises; "unsure promotes" is [retune] unsure = "promote" with 50.
     """
     from pipeline.year import picture, regret
     from pipeline.year.replay import CONTROLS, UNSURE
@@ -61,13 +60,13 @@ def _replayed(seeds: int, step: Callable[[str], None]) -> list[Spent]:
     from joblib import Parallel, delayed
 
     from pipeline.config import BUNDLE
-    from pipeline.year.replay import AUDITING, POLICIES, RETUNED, UNSURE, replay_file
+    from pipeline.year.replay import POLICIES, RETUNED, UNSURE, replay_file
 
-    slow = RETUNED, AUDITING, UNSURE
+    slow = RETUNED, UNSURE
     shares = *([name] for name in slow), [name for name in POLICIES if name not in slow]
     jobs = [(seed, names) for seed in range(seeds) for names in shares]
     spent: dict[tuple[int, int, str], Spent] = {}
-    step("replaying: about a minute for each seed")
+    step("replaying: about half a minute for each seed")
     years = Parallel(n_jobs=PROCESSES, return_as="generator")(delayed(replay_file)(BUNDLE, *job) for job in jobs)
     for done, months in enumerate(years, start=1):
         spent |= {(each.seed, each.month, each.policy): each for each in months}

@@ -24,13 +24,14 @@ from pipeline.year.prices import Prices
 from pipeline.year.retuned import Retuned
 from pipeline.year.world import DAYS, MONTHS, SERVICES, Events, Mask, World
 
-AUDITED, AUDITED_MORE = 50, 500
+AUDITED = 500  # as a retune advises
+AUDITED_LITTLE = 50
 AUDIT_MONTHS = (3, 6, 9)
 BEST = "best with full feedback"
 NEVER, NAIVE = "never retuned", "naive"
 NAIVE_LABELLED, NAIVE_NEAR = "naive, labelled too", "naive, exploring near"
 CONTROLS = NAIVE_LABELLED, NAIVE_NEAR  # of what the retune has and naive lacks; in the table, not in the picture
-RETUNED, AUDITING, UNSURE = "retuned", f"retuned, {AUDITED_MORE} audited", "retuned, unsure promotes"
+RETUNED, UNSURE = "retuned", "retuned, unsure promotes"
 
 Make = Callable[[Contender, int], Policy]
 POLICIES: Mapping[str, Make] = {
@@ -39,8 +40,7 @@ POLICIES: Mapping[str, Make] = {
     NAIVE_LABELLED: lambda start, _: Naive(start, labelled=True),
     NAIVE_NEAR: lambda start, _: Naive(start, explores=Exploring.NEAR),
     RETUNED: lambda start, seed: Retuned(start, seed, AUDITED),
-    AUDITING: lambda start, seed: Retuned(start, seed, AUDITED_MORE),
-    UNSURE: lambda start, seed: Retuned(start, seed, AUDITED, promote_unsure=True),
+    UNSURE: lambda start, seed: Retuned(start, seed, AUDITED_LITTLE, promote_unsure=True),
 }
 
 
