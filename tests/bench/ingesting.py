@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
 
@@ -62,10 +63,10 @@ def _lines(rows: int, form: str, took: Took, read: Took) -> list[Line]:
     ]
 
 
-def write(folder: Path, rows: int, seed: int = 0, begin: datetime = FIRST) -> None:
-    """The same log as lines of JSON and as Parquet, and outcomes of most of its decisions."""
+def write(folder: Path, rows: int, seed: int = 0, begin: datetime = FIRST, prompts: int = BAGS) -> None:
+    """The same log as lines of JSON and as Parquet, and outcomes of most of its decisions; so many prompts in turns."""
     random = np.random.default_rng(seed)
-    bags = [_bag(random) for _ in range(BAGS)]
+    bag = lru_cache(BAGS)(lambda number: _bag(np.random.default_rng([seed, number])))
     for form in ("jsonl", "parquet"):
         (folder / form).mkdir()
     with (folder / "outcomes.csv").open("w", encoding="utf-8") as outcomes:
@@ -75,7 +76,7 @@ def write(folder: Path, rows: int, seed: int = 0, begin: datetime = FIRST) -> No
             with (folder / "jsonl" / f"{name}.jsonl").open("w", encoding="utf-8") as maps, lists.open("w") as other:
                 for at in range(first, min(first + ROWS_OF_FILE, rows)):
                     time = begin + timedelta(seconds=at * SECONDS_BETWEEN)
-                    _row(time, random, bags[at % BAGS], maps, other, outcomes)
+                    _row(time, random, bag(at % prompts), maps, other, outcomes)
             convert(lists, folder / "parquet" / f"{name}.parquet")
 
 

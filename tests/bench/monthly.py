@@ -27,12 +27,12 @@ def run(data: Data) -> list[Line]:
         measured([TIER_ROUTER, "train", "--out", models])
         measured([TIER_ROUTER, "ship", models, served])
         data.say(f"monthly: generating {ROWS:,} log rows")
-        write(folder, ROWS, begin=datetime.now(UTC) - timedelta(days=DAYS))
+        write(folder, ROWS, begin=datetime.now(UTC) - timedelta(days=DAYS), prompts=ROWS)
         config = folder / "retune.toml"
         config.write_text(_config(folder, models, served), encoding="utf-8")
         data.say("monthly: retuning")
         took = measured([TIER_ROUTER, "retune", "--config", str(config)], ENDS)
-    what = f"`tier-router retune` on {ROWS:,} generated decisions of {WORDS} words (Parquet)"
+    what = f"`tier-router retune` on {ROWS:,} generated decisions of {WORDS} words, no two prompts alike (Parquet)"
     return [
         Line(f"{what}, seconds", took.seconds, f"(1 run; {took.processor_seconds:.0f} s of processor time)",
              goals.MONTH_SECONDS, ".0f"),
