@@ -35,6 +35,8 @@ FEATURES = (
 OCCURRENCES = ("words", "numbers", "symbols", "known")
 # A sum of weights is low + 256 * high: two signed bytes per weight make the fastest exact product.
 DISTINCT_SUMS = ("distinct", "flash_low", "pro_low", "flash_high", "pro_high")
+# Integer products take sixteen columns in one go: the table's thirds side by side fill fifteen of them.
+FOLDS = 3
 REQUEST_INPUTS = ("context_bytes", "tool_count", "turn_count")
 LOGARITHMS = {
     "prompt_size": "words",
@@ -97,7 +99,8 @@ class Part:
 def prompt_to_counts(vocabulary: Vocabulary) -> Part:
     """Part A: `prompt` string[N] -> `words` string[N, W], rows padded with "", and what is counted of them.
 
-    That is `occurrences` double[N, 4], columns `OCCURRENCES`, and `distinct_sums` int32[N, 5], columns `DISTINCT_SUMS`.
+    That is `occurrences` double[N, 4], columns `OCCURRENCES`, and `distinct_sums` int32[N, 45]: `DISTINCT_SUMS` nine
+    times, of each third of the distinct words by the weights of each third of the table.
     """
     table = lookup_table(vocabulary)
     part = Part()
@@ -113,11 +116,17 @@ def prompt_to_counts(vocabulary: Vocabulary) -> Part:
     part.node("Shape", ["ids"], "ids_shape")
     part.node("ConstantOfShape", ["ids_shape"], "marks", value=numpy_helper.from_array(np.array([1], np.uint8)))
     part.node("Shape", ["prompt"], "batch")
-    width = part.constant("sheet_width", np.array([len(table.counts)], np.int64))
+    width = part.constant("sheet_width", np.array([len(table.weight_bytes)], np.int64))
     part.node("Concat", ["batch", width], "sheet_shape", axis=0)
     part.node("ConstantOfShape", ["sheet_shape"], "sheet", value=numpy_helper.from_array(np.array([0], np.uint8)))
     part.node("ScatterElements", ["sheet", "ids", "marks"], "distinct_words", axis=1)
-    part.node("MatMulInteger", ["distinct_words", part.constant("weight_bytes", table.weight_bytes)], "distinct_sums")
+    # Each addition of a product waits for the one before: three short rows at once take half the time of a long one.
+    weight_bytes = fold(table.weight_bytes)
+    thirds = part.constant("thirds", np.array([-1, len(weight_bytes)], np.int64))
+    part.node("Reshape", ["distinct_words", thirds], "distinct_thirds")
+    part.node("MatMulInteger", ["distinct_thirds", part.constant("weight_bytes", weight_bytes)], "sums_of_thirds")
+    whole = part.constant("whole", np.array([-1, FOLDS * weight_bytes.shape[1]], np.int64))
+    part.node("Reshape", ["sums_of_thirds", whole], "distinct_sums")
     return part
 
 
@@ -128,7 +137,7 @@ class LookupTable:
     Attributes:
         rows: the row of every string that is looked up; all other strings have the last row.
         counts: float64[R, 4], per occurrence, columns `OCCURRENCES`: whole numbers, whose sums are exact.
-        weight_bytes: int8[R, 5], per distinct word, columns `DISTINCT_SUMS`.
+        weight_bytes: int8[S, 5], per distinct word, columns `DISTINCT_SUMS`; S is R or the next multiple of `FOLDS`.
     """
 
     rows: dict[str, int]
@@ -149,9 +158,19 @@ def lookup_table(vocabulary: Vocabulary) -> LookupTable:
     counts = np.array([_occurrence(word) for word in examples] + [_occurrence(None)], np.float64)
     counts[:known, OCCURRENCES.index("known")] = 1
     low = (vocabulary.weights + 128) % 256 - 128
-    weight_bytes = np.zeros((len(counts), len(DISTINCT_SUMS)), np.int8)
+    weight_bytes = np.zeros((-(-len(counts) // FOLDS) * FOLDS, len(DISTINCT_SUMS)), np.int8)
     weight_bytes[:known] = np.column_stack([np.ones(known), low, (vocabulary.weights - low) // 256])
     return LookupTable(rows, counts, weight_bytes)
+
+
+def fold(table: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Thirds of a table side by side: int8[S, 5] -> int8[S / 3, 15]."""
+    return np.hstack(np.split(table, FOLDS))
+
+
+def unfold(folded: NDArray[np.int8]) -> NDArray[np.int8]:
+    """The table that was folded, or never was, as in older files: -> int8[S, 5]."""
+    return np.vstack(np.split(folded, folded.shape[1] // len(DISTINCT_SUMS), axis=1))
 
 
 def _occurrence(word: str | None) -> tuple[int, ...]:
@@ -159,10 +178,10 @@ def _occurrence(word: str | None) -> tuple[int, ...]:
     return (word != PADDING, word in NUMBERS, word in SYMBOLS, False)
 
 
-def counts_to_features() -> Part:
+def counts_to_features(folds: int = FOLDS) -> Part:
     """Part B: the two outputs of part A and the request inputs -> `features` float[N, 10], `evidence` float[N].
 
-    Negative request inputs count as 0; a share of nothing is 0.
+    Negative request inputs count as 0; a share of nothing is 0. With `folds` of 1, `distinct_sums` is int32[N, 5].
     """
     part = Part()
     part.node("Concat", REQUEST_INPUTS, "request_flat", axis=0)
@@ -171,7 +190,7 @@ def counts_to_features() -> Part:
     part.node("Cast", ["request"], "request_double", to=TensorProto.DOUBLE)
     part.node("Cast", ["distinct_sums"], "distinct_sums_double", to=TensorProto.DOUBLE)
     part.node("Concat", ["occurrences", "distinct_sums_double", "request_double"], "tally", axis=1)
-    matrix, offset, least = _terms()
+    matrix, offset, least = _terms(folds)
     part.node("Gemm", ["tally", part.constant("terms_matrix", matrix), part.constant("terms_offset", offset)], "terms")
     part.node("Max", ["terms", part.constant("least_terms", least)], "bounded_terms")
     part.split("bounded_terms", ["arguments", "dividends", "divisors"], [len(TERM_COLUMNS)] * 3)
@@ -186,14 +205,14 @@ def counts_to_features() -> Part:
     return part
 
 
-def _terms() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _terms(folds: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The linear map from counts and request inputs to the arguments of logarithms, dividends and divisors.
 
     Each third has the columns `TERM_COLUMNS`. A share has the argument 1 and a logarithm
     the dividend 0, so that their sum needs no selection.
 
     Returns:
-        float64[12, 36], offsets float64[36] and least values float64[36].
+        float64[52, 36] (with `folds` of 1 float64[12, 36]), offsets float64[36] and least values float64[36].
     """
     source = {name: row for row, name in enumerate((*OCCURRENCES, *DISTINCT_SUMS, *REQUEST_INPUTS))}
     matrix = np.zeros((len(source), 3, len(TERM_COLUMNS)))
@@ -207,7 +226,10 @@ def _terms() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float
         matrix[source[f"{tier}_high"], 1, TERM_COLUMNS.index(f"{tier}_vocabulary")] = 256
     offset = np.repeat([1.0, 0.0, 0.0], len(TERM_COLUMNS))
     least = np.repeat([1.0, -np.inf, 1.0], len(TERM_COLUMNS))
-    return matrix.reshape(len(source), -1), offset, least
+    occurrences, distinct, request = np.split(matrix.reshape(len(source), -1), [len(OCCURRENCES), -len(REQUEST_INPUTS)])
+    # Of a third of the words by the weights of another nothing is taken.
+    belong = np.eye(folds).reshape(-1, 1)
+    return np.vstack([occurrences, np.kron(belong, distinct), request]), offset, least
 
 
 def assemble(

@@ -61,4 +61,4 @@ def measure(tally: Tally, sums: VocabularySums) -> tuple[NDArray[np.float32], ND
 @cache
 def _session() -> onnxruntime.InferenceSession:
     inputs = ("occurrences", "distinct_sums", *REQUEST_INPUTS)
-    return session(assemble([counts_to_features()], inputs, ("features", "evidence"), {}))
+    return session(assemble([counts_to_features(folds=1)], inputs, ("features", "evidence"), {}))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime import InferenceSession
 
-from features.graph import FEATURES, REQUEST_INPUTS, session
+from features.graph import FEATURES, REQUEST_INPUTS, session, unfold
 from features.measure import Tally, measure
 from features.request import Request
 from features.vocabulary import WEIGHT_SCALE, sums
@@ -88,7 +88,7 @@ class Served:
         self.threshold, self.evidence_floor = (
             float(numpy_helper.to_array(constants[name])) for name in ("threshold", "evidence_floor")
         )
-        table = numpy_helper.to_array(constants["weight_bytes"]).astype(np.int64)
+        table = unfold(numpy_helper.to_array(constants["weight_bytes"])).astype(np.int64)
         self._coefficients = numpy_helper.to_array(constants["coefficients"])
         known, low, high = table[:, 0], table[:, 1:3], table[:, 3:5]
         weights = (low + 256 * high) / WEIGHT_SCALE
