@@ -53,8 +53,7 @@ SHARES = {
     "pro_vocabulary": ("pro_low", "distinct", WEIGHT_SCALE),
     "evidence": ("known", "words", 1),
 }
-# Twelve columns fill whole vectors: with eleven, logarithms of the last lanes could differ in their last bit.
-TERM_COLUMNS = (*FEATURES, "evidence", "unused")
+MEASURES = (*LOGARITHMS, *SHARES)
 IR_VERSION = 10
 OPSETS = {"": 21, "ai.onnx.ml": 4, "com.microsoft": 1}
 VALUES: dict[str, tuple[int, list[str | int]]] = {
@@ -193,14 +192,16 @@ def counts_to_features(folds: int = FOLDS) -> Part:
     matrix, offset, least = _terms(folds)
     part.node("Gemm", ["tally", part.constant("terms_matrix", matrix), part.constant("terms_offset", offset)], "terms")
     part.node("Max", ["terms", part.constant("least_terms", least)], "bounded_terms")
-    part.split("bounded_terms", ["arguments", "dividends", "divisors"], [len(TERM_COLUMNS)] * 3)
+    sizes = [len(LOGARITHMS), len(SHARES), len(SHARES)]
+    part.split("bounded_terms", ["arguments", "dividends", "divisors"], sizes)
     part.node("Log", ["arguments"], "logarithms")
     part.node("Div", ["dividends", "divisors"], "shares")
-    part.node("Add", ["logarithms", "shares"], "measures_double")
+    part.node("Concat", ["logarithms", "shares"], "measures_double", axis=1)
     # Rounding after logarithms in double hides the last-bit differences between vector lanes and the scalar tail.
     part.node("Cast", ["measures_double"], "measures", to=TensorProto.FLOAT)
     # Two Gathers take a microsecond less than Split and Squeeze: their code was run in part A and is still at hand.
-    for output, columns in ("features", np.arange(len(FEATURES))), ("evidence", np.array(len(FEATURES))):
+    feature_columns = np.array([MEASURES.index(name) for name in FEATURES])
+    for output, columns in ("features", feature_columns), ("evidence", np.array(MEASURES.index("evidence"))):
         part.node("Gather", ["measures", part.constant(f"{output}_columns", columns)], output, axis=1)
     return part
 
@@ -208,25 +209,26 @@ def counts_to_features(folds: int = FOLDS) -> Part:
 def _terms(folds: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The linear map from counts and request inputs to the arguments of logarithms, dividends and divisors.
 
-    Each third has the columns `TERM_COLUMNS`. A share has the argument 1 and a logarithm
-    the dividend 0, so that their sum needs no selection.
+    Their columns are `LOGARITHMS`, `SHARES` and `SHARES`.
 
     Returns:
-        float64[52, 36] (with `folds` of 1 float64[12, 36]), offsets float64[36] and least values float64[36].
+        float64[52, 18] (with `folds` of 1 float64[12, 18]), offsets float64[18] and least values float64[18].
     """
     source = {name: row for row, name in enumerate((*OCCURRENCES, *DISTINCT_SUMS, *REQUEST_INPUTS))}
-    matrix = np.zeros((len(source), 3, len(TERM_COLUMNS)))
-    for name, count in LOGARITHMS.items():
-        matrix[source[count], 0, TERM_COLUMNS.index(name)] = 1
-    for name, (dividend, divisor, unit) in SHARES.items():
-        matrix[source[dividend], 1, TERM_COLUMNS.index(name)] = 1
+    arguments = np.zeros((len(source), len(LOGARITHMS)))
+    dividends, divisors = np.zeros((2, len(source), len(SHARES)))
+    for column, count in enumerate(LOGARITHMS.values()):
+        arguments[source[count], column] = 1
+    for column, (dividend, divisor, unit) in enumerate(SHARES.values()):
+        dividends[source[dividend], column] = 1
         if divisor is not None:
-            matrix[source[divisor], 2, TERM_COLUMNS.index(name)] = unit
+            divisors[source[divisor], column] = unit
     for tier in ("flash", "pro"):
-        matrix[source[f"{tier}_high"], 1, TERM_COLUMNS.index(f"{tier}_vocabulary")] = 256
-    offset = np.repeat([1.0, 0.0, 0.0], len(TERM_COLUMNS))
-    least = np.repeat([1.0, -np.inf, 1.0], len(TERM_COLUMNS))
-    occurrences, distinct, request = np.split(matrix.reshape(len(source), -1), [len(OCCURRENCES), -len(REQUEST_INPUTS)])
+        dividends[source[f"{tier}_high"], list(SHARES).index(f"{tier}_vocabulary")] = 256
+    sizes = [len(LOGARITHMS), len(SHARES), len(SHARES)]
+    offset, least = np.repeat([1.0, 0.0, 0.0], sizes), np.repeat([1.0, -np.inf, 1.0], sizes)
+    matrix = np.hstack([arguments, dividends, divisors])
+    occurrences, distinct, request = np.split(matrix, [len(OCCURRENCES), -len(REQUEST_INPUTS)])
     # Of a third of the words by the weights of another nothing is taken.
     belong = np.eye(folds).reshape(-1, 1)
     return np.vstack([occurrences, np.kron(belong, distinct), request]), offset, least
