@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from features.bags import Encoder
-from features.graph import FEATURES, REQUEST_INPUTS, assemble, counts_to_features, prompt_to_counts, session
+from features.graph import (
+    DISTINCT_SUMS,
+    FEATURES,
+    FOLDS,
+    REQUEST_INPUTS,
+    assemble,
+    counts_to_features,
+    fold,
+    prompt_to_counts,
+    session,
+    unfold,
+)
 from features.measure import Tally, measure, word_counts
 from features.words import NUMBERS, PADDING, SYMBOLS, Tokenizer
 from pipeline.router import Router
@@ -156,3 +167,9 @@ def test_router_measures_loaded_traces_as_the_graph_does(
     inputs = [getattr(small_traces.tally, name).tolist() for name in REQUEST_INPUTS]
     rows = list(zip(small_traces.prompts.tolist(), *inputs, strict=True))
     assert equal(small_router.measure(small_traces), graph(rows))
+
+
+def test_table_of_weights_is_read_back_whether_folded_or_of_an_older_file() -> None:
+    table = np.arange(4 * FOLDS * len(DISTINCT_SUMS), dtype=np.int8).reshape(-1, len(DISTINCT_SUMS))
+    assert np.array_equal(unfold(fold(table)), table)
+    assert np.array_equal(unfold(table), table)
