@@ -15,9 +15,9 @@ from tests.bench.data import Data
 from tests.bench.table import Line, markdown
 
 PARTS = (
-    "quality", "ablation", "unseen", "hostile", "speed", "latency", "parity", "scale", "guarantee", "retuning",
-    "collecting", "ingesting", "monthly", "runtime", "serving", "forwarding", "watching", "drifting", "off_policy",
-    "gating",
+    "quality", "embedding", "ablation", "unseen", "hostile", "speed", "latency", "parity", "scale", "guarantee",
+    "retuning", "collecting", "ingesting", "monthly", "runtime", "serving", "forwarding", "watching", "drifting",
+    "off_policy", "gating",
 )  # fmt: skip
 DATA = Path("../shared/data")
 

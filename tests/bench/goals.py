@@ -55,7 +55,9 @@ FEW_LABELS = apgr(0.63, 0.65)
 PUBLISHED_FEW_LABELS = 0.603
 FEATURES_AT_WORK = Goal(10)
 RANDOM_SPLIT_LOSS = at_most(0.005)
-DECISION_RATIO = at_most(2.5, 1.5)
+DECISION_RATIO = at_most(1.5)
+# How many times longer an embedding router takes to decide.
+EMBEDDING_RATIO = Goal(100, 1_000)
 SCORER_RATIO = at_most(2.0, 1.5)
 GROWTH = at_most(1.1, 1.0)
 LOAD_MS, FILE_MEGABYTES, GROWN_MEGABYTES = at_most(30), at_most(3), at_most(1)
