@@ -67,11 +67,15 @@ def estimate(
     with steps() as step:
         from pipeline.retune.estimate import estimate as run
 
-        found, unit = run(artifact, traces, thresholds, others, step)
+        found, unit, notes = run(artifact, traces, thresholds, others, step)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
     if as_json:
         from dataclasses import asdict
 
-        click.echo(json.dumps([asdict(policy) for policy in found], indent=2))
+        from pipeline.retune.found import finite
+
+        click.echo(json.dumps(finite([asdict(policy) for policy in found]), indent=2))
     else:
         _show_policies(found, unit)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.errors import EvidenceError
 from pipeline import costs, sibling
@@ -16,7 +17,7 @@ from pipeline.frontier import ALWAYS_FLASH, ALWAYS_PRO
 from pipeline.inferred import infer
 from pipeline.retune.found import Policy
 from pipeline.retune.judging import policies
-from pipeline.retune.standing import opened
+from pipeline.retune.standing import Champion, opened
 from pipeline.traces import load
 from pipeline.tune import to_pro
 
@@ -24,8 +25,8 @@ from pipeline.tune import to_pro
 def estimate(
     folder: Path, paths: Sequence[Path], thresholds: Sequence[float], others: Sequence[Path],
     step: Callable[[str], None] = lambda _: None,
-) -> tuple[list[Policy], str]:  # fmt: skip
-    """Off-policy estimates; returns them, and the unit of costs.
+) -> tuple[list[Policy], str, list[str]]:  # fmt: skip
+    """Off-policy estimates; returns them, the unit of costs, and sentences that must not be missed.
 
     Args:
         folder: of a version.
@@ -62,4 +63,15 @@ def estimate(
     for rival in rivals:
         contender = rival.contender
         decided[rival.name] = to_pro(seen(contender.seer, traces, seed).rows, contender.point)
-    return list(policies(amounts, decided)), amounts.costs.told
+    notes = [note for each in (ours, *rivals) for note in _made_from(each, rows.time)]
+    return list(policies(amounts, decided)), amounts.costs.told, notes
+
+
+def _made_from(version: Champion, times: NDArray[np.datetime64]) -> Iterator[str]:
+    """A sentence on requests that a version may have been made from: of these it knows the answers."""
+    made = np.datetime64(datetime.fromisoformat(version.manifest["created_at"]).astimezone(UTC).replace(tzinfo=None))
+    if before := int((~(times >= made)).sum()):
+        yield (
+            f"{version.name} was made later than {before:,} of these {len(times):,} requests were asked: where it "
+            "learned from them, what is said of it is too good; a retune judges on others (its page has the numbers)"
+        )

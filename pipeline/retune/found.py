@@ -87,7 +87,7 @@ class Found:
     def printed(self) -> dict[str, Any]:
         """As plain values; the drift by its alarm and its findings."""
         judged = self.judged and {**asdict(self.judged), "verdict": self.judged.verdict.value}
-        printed: dict[str, Any] = _finite({
+        printed: dict[str, Any] = finite({
             "champion": self.champion, "objective": self.objective, "unit": self.unit,
             "ingested": self.ingested and self.ingested.plain(),
             "drift": self.drift and self.drift.printed(),
@@ -98,10 +98,10 @@ class Found:
         return printed
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same with null for numbers that JSON does not know: infinitely many degrees of freedom, nothing seen."""
     if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
+        return {name: finite(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
