@@ -475,6 +475,16 @@ def test_audit_that_is_due_is_asked_for_before_anything_is_fitted(
     assert "learning" not in steps
 
 
+@pytest.mark.parametrize("name", ["audit", "traces"])
+def test_labelled_tasks_of_the_future_are_refused(
+    here: Place, months: dict[str, Month], priced: Any, tmp_path: Path, name: str
+) -> None:
+    ahead = audit(tmp_path / "ahead.jsonl", 60, 7, begin=BEGIN + timedelta(days=2_000))
+    with pytest.raises(InputError, match=r"ahead\.jsonl: task_id '0007\w+', field 'time': .* is to come"):
+        run(here.settings(months["promoted"], **{name: (str(ahead),)}))
+    assert untouched(here, priced)
+
+
 @pytest.mark.parametrize(("days_ago", "said"), [(60, True), (20, False)])
 def test_audit_that_is_due_soon_is_announced(
     here: Place, months: dict[str, Month], tmp_path: Path, days_ago: int, said: bool

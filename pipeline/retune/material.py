@@ -101,11 +101,17 @@ def key(options: Retuning, settings: Settings, prices: Mapping[str, Any], ingest
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def read(options: Retuning, ingested: Ingested, step: Step) -> Material:
+def read(options: Retuning, ingested: Ingested, step: Step, now: datetime | None = None) -> Material:
     """Read everything over one lexicon.
 
+    Args:
+        options: that the retune was called with.
+        ingested: what came of logs and outcomes.
+        step: called with the name of each step as it begins.
+        now: the time; None: as this machine knows it.
+
     Raises:
-        InputError: an audited task has no time.
+        InputError: an audited task has no time, or a task one that is to come.
         TraceError: a file cannot be read, or two contradict each other.
     """
     audits, labelled = _paths(options.audit), _paths(options.traces)
@@ -113,6 +119,7 @@ def read(options: Retuning, ingested: Ingested, step: Step) -> Material:
     # The audits first: of a task that another file repeats, the row that stood first stays.
     paths = [*audits, *labelled, ingested.path]
     traces = load(paths, lambda rows: step(f"reading traces: {rows:,}"), waiting=True)
+    _check_clocks(traces, [*audits, *labelled], now or datetime.now(UTC))
     audited = load(audits, waiting=True) if audits else traces.take(np.array([], np.int64))
     audit = pd.Series(traces.task_id).isin(audited.task_id).to_numpy()
     last = audited.time.max() if len(audited) else NEVER
@@ -128,6 +135,18 @@ def _check_times(audits: Sequence[Path]) -> None:
                 f"{path}, row {at}, field 'time': empty, and the newest audit is found by it: fill in when both tiers "
                 "were asked, or, where nobody knows, name the file under [retune] traces"
             )
+
+
+def _check_clocks(traces: Traces, files: Sequence[Path], now: datetime) -> None:
+    """Refuse tasks of the future, as `ingest` does decisions: logs would seem old beside them, and no audit due."""
+    latest = np.datetime64((now + clocks.AHEAD).replace(tzinfo=None), "us")
+    if (ahead := np.flatnonzero(traces.time > latest)).size:
+        first = int(ahead[0])
+        raise InputError(
+            f"{', '.join(map(str, files))}: task_id {traces.task_id[first]!r}, field 'time': {traces.time[first]} is "
+            f"to come, and so are the times of {len(ahead):,} tasks; here it is {now:%Y-%m-%d %H:%M} UTC: set the "
+            "clock right, and mend the times"
+        )
 
 
 def _digest(path: Path) -> str:
