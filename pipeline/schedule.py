@@ -225,7 +225,9 @@ def _watch(at: Installation) -> Job:
     evidence = str(PurePosixPath(said.out) / "watch" / "evidence.parquet")
     traced = ("--mlflow", said.mlflow, "--store", said.out) if said.mlflow else ()
     ingest = ("ingest", *said.logs, *_each("--outcomes", said.outcomes), *traced, "--out", evidence)
-    look = ("watch", said.dest, "--evidence", evidence, *_each("--audit", said.audit), "--store", said.out)
+    # Who promotes what is not shown to be better has the watch take it back.
+    back = ("--rollback",) if said.unsure == "promote" else ()
+    look = ("watch", said.dest, "--evidence", evidence, *_each("--audit", said.audit), "--store", said.out, *back)
     return Job(
         "watch", "daily", (ingest, look), (QUIET, NOT_ENOUGH), (FAILURE, BAD_INPUT, ALARM), (BAD_INPUT, ALARM),
         f"{minute} {hour} * * *", f"*-*-* {hour:02}:{minute:02}:00 UTC",

@@ -501,6 +501,13 @@ def test_watch_takes_in_the_logs_before_it_looks(at: Installation) -> None:
     ]
 
 
+def test_watch_goes_back_by_itself_where_the_unsure_are_promoted(at: Installation) -> None:
+    bold = replace(at, retuning=at.retuning.model_copy(update={"unsure": "promote"}))
+    *_, look = schedule._watch(bold).commands
+    assert look[-1] == "--rollback"
+    cli.commands.commands["watch"].make_context("watch", list(look[1:]), click.Context(cli.commands))
+
+
 def service_command(at: Installation) -> list[str]:
     """What systemd runs of the watch, by its rules of quoting as far as they are used here."""
     start = units(at)["tier-router-watch.service"]["Service"]["ExecStart"]
