@@ -37,7 +37,7 @@ class Weights:
     """What outcomes count.
 
     Attributes:
-        rows: int64[M], the traces that something can be learned from; one for several where a prompt has come again.
+        rows: int64[M], the traces that something can be learned from; one for several where a request has come again.
         outcomes: float64[M, 2], of these, NaN where not observed.
         values: float64[M, 2], > 0; 1 where not observed.
         seen: outcomes observed of each tier.
@@ -93,7 +93,7 @@ def weigh(
         return _weights(rows, outcomes, values, values)
     prompts = _prompts(traces, rows)
     values *= _once(prompts, values)
-    kept, sums = _merged(prompts, outcomes, values, logged)
+    kept, sums = _merged(_requests(traces, rows, prompts), outcomes, values, logged)
     return _weights(rows[kept], outcomes[kept], sums, values)
 
 
@@ -133,6 +133,13 @@ def _prompts(traces: Traces, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(pd.factorize(sums[rows] + of_groups[codes])[0], np.int64)
 
 
+def _requests(traces: Traces, rows: NDArray[np.int64], prompts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A number for each row, the same where the prompt is and all else that the heads read."""
+    tally = traces.tally.take(rows)
+    beside = {name: getattr(tally, name) for name in ("context_bytes", "tool_count", "turn_count")}
+    return np.asarray(pd.DataFrame({"prompt": prompts, **beside}).groupby(["prompt", *beside]).ngroup(), np.int64)
+
+
 def _once(prompts: NDArray[np.int64], values: Reals) -> Reals:
     """What the outcomes of each prompt have to be multiplied with to count as much as the weightiest of them."""
     shares = np.ones_like(values)
@@ -144,16 +151,16 @@ def _once(prompts: NDArray[np.int64], values: Reals) -> Reals:
 
 
 def _merged(
-    prompts: NDArray[np.int64], outcomes: Reals, values: Reals, logged: NDArray[np.bool_]
+    requests: NDArray[np.int64], outcomes: Reals, values: Reals, logged: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], Reals]:
-    """One logged row for all of a prompt with the same outcomes, which counts as they do: places, and what they count.
+    """One logged row for all of a request with the same outcomes, which counts as they do: places, and what they count.
 
     The sums of the vocabulary and the loss of the heads are the same, and a service that is asked the same things again
     and again takes no more memory than one that is not.
     """
     kind = np.nan_to_num(outcomes, nan=2.0).astype(np.int64) @ np.array([3, 1])
-    alone = np.where(logged, -1, np.arange(len(prompts)))
-    table = pd.DataFrame({"prompt": prompts, "kind": kind, "alone": alone})
+    alone = np.where(logged, -1, np.arange(len(requests)))
+    table = pd.DataFrame({"request": requests, "kind": kind, "alone": alone})
     codes = table.groupby(list(table), sort=False).ngroup().to_numpy()  # in the order in which they first stand
     sums = np.stack([np.bincount(codes, column) for column in values.T], 1)
     return np.flatnonzero(~pd.Series(codes).duplicated().to_numpy()), np.asarray(sums, float)

@@ -128,6 +128,14 @@ def test_prompt_that_is_asked_again_counts_once_as_much_as_its_weightiest_outcom
     assert found.seen == (4, 0)
 
 
+def test_prompt_that_comes_again_with_another_context_counts_once_and_stays_with_each(tmp_path: Path) -> None:
+    turns = [LOGGED | {"prompt": "go on", "context_bytes": 900 * turn, "turn_count": turn} for turn in (1, 5, 5)]
+    traces = traces_of(tmp_path, *(row | {"propensity": 1.0} for row in turns))
+    found = weigh(traces)
+    assert found.rows.tolist() == [0, 1]  # the third is as the second
+    np.testing.assert_allclose(found.values[:, 0], [1 / 3, 2 / 3])
+
+
 def test_prompts_of_one_group_count_each(tmp_path: Path) -> None:
     rows = [LOGGED | {"group": "a customer", "propensity": 1.0, "prompt": f"word{at}"} for at in range(3)]
     np.testing.assert_allclose(weigh(traces_of(tmp_path, *rows)).values[:, 0], 1)
