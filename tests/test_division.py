@@ -221,6 +221,19 @@ def test_audited_request_stands_in_the_place_of_its_log_row(tmp_path: Path) -> N
     assert found.traces.chosen[found.audit].tolist() == [-1] * len(drawn)
 
 
+def test_models_are_those_that_answer_now_where_each_tier_has_one(tmp_path: Path) -> None:
+    before = [asked(f"task {at}", flash_model="older", pro_model="older too") for at in range(90)]
+    assert read(tmp_path, [], before).traces.models == {"flash": "made-up", "pro": "made-up"}
+    assert material.answering(tmp_path / "evidence.parquet", 31) == {"flash": "made-up", "pro": "made-up"}
+
+
+def test_model_is_the_most_frequent_one_where_several_answer(tmp_path: Path) -> None:
+    rows = [row | ({"flash_model": "new"} if at == 1 else {}) for at, row in enumerate(log_rows(30))]
+    evidence = ingested(tmp_path, rows)
+    assert material.answering(evidence.path, 31) == {"pro": "made-up"}
+    assert material.read(Retuning(), evidence, lambda _: None).traces.models["flash"] == "made-up"
+
+
 def test_audited_task_that_is_labelled_too_keeps_the_time_of_the_audit(tmp_path: Path) -> None:
     found = read(tmp_path, [asked("one")], [asked("one", time=None)])
     assert not np.isnat(found.traces.time[found.audit]).any()

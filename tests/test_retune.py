@@ -20,13 +20,13 @@ from retuning import BETTER, FEW, Month, Place, digest_of, month, place, recorde
 from shipping import another
 
 from features.errors import ArtifactError, InputError, StorageError
-from pipeline import artifact, cli, history, sibling
+from pipeline import artifact, cli, costs, history, sibling
 from pipeline.alone import alone
 from pipeline.console import KEPT, NOT_ENOUGH
 from pipeline.pointer import name_of
 from pipeline.retune import material, monthly, record
 from pipeline.retune.monthly import Ended, retune
-from pipeline.settings import Settings, read, restored
+from pipeline.settings import Delivery, Settings, read, restored
 from pipeline.ship import rollback, ship
 from pipeline.verified import verify
 
@@ -264,6 +264,20 @@ def test_overtaken_promotion_ends_as_if_the_champion_was_kept(
     answer = asked(here, months["promoted"])
     assert answer.exit_code == KEPT
     assert f"superseded: v10 was to serve, but {here.dest} serves {here.served} by now" in answer.stdout
+
+
+def test_who_answers_now_is_paid_for_whoever_did_in_training(
+    here: Place, months: dict[str, Month], tmp_path: Path
+) -> None:
+    renamed = {"flash_model": "deepseek-flash", "pro_model": "deepseek-v4-pro"}
+    rows = [json.loads(line) for path in months["kept"].logs.iterdir() for line in path.read_text().splitlines()]
+    now = [row | {name: model for name, model in renamed.items() if name in row} for row in rows]
+    (tmp_path / "logs").mkdir()
+    write_rows(tmp_path / "logs" / next(months["kept"].logs.iterdir()).name, now)
+    settings = here.settings(replace(months["kept"], logs=tmp_path / "logs"))
+    found = run(Settings(retune=settings.retune, delivery=Delivery(requests_per_month=1_000)))[0].found
+    assert found is not None
+    assert found.unit == costs.USD_UNIT  # those of training have no price
 
 
 def test_another_margin_is_another_question(done: Callable[[str], Done], tmp_path: Path) -> None:

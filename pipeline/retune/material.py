@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Material:
 
     Attributes:
         ingested: what came of logs and outcomes.
-        traces: all that is learned from and judged by, over one lexicon.
+        traces: all that is learned from and judged by, over one lexicon; named after the models that answer now.
         audit: bool[N], which of the traces are of an audit: of a file that [retune] audit names.
         audited: newest time of an audited task; NaT where there is none.
         deployed: models and fingerprints that answered for each tier in the newest days.
@@ -123,7 +123,10 @@ def read(options: Retuning, ingested: Ingested, step: Step, now: datetime | None
     audited = load(audits, waiting=True) if audits else traces.take(np.array([], np.int64))
     audit = pd.Series(traces.task_id).isin(audited.task_id).to_numpy()
     last = audited.time.max() if len(audited) else NEVER
-    return Material(ingested, traces, audit, last, _deployed(ingested.path, options.newest_days))
+    deployed = _deployed(ingested.path, options.newest_days)
+    models = traces.models | _alone({tier: each.models for tier, each in deployed.items()})
+    builds = traces.fingerprints | _alone({tier: each.fingerprints for tier, each in deployed.items()})
+    return Material(ingested, replace(traces, models=models, fingerprints=builds), audit, last, deployed)
 
 
 def _check_times(audits: Sequence[Path]) -> None:
@@ -154,6 +157,15 @@ def _digest(path: Path) -> str:
         return digest([path])
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}: see to [retune] traces, audit") from error
+
+
+def answering(evidence: Path, newest_days: float) -> dict[str, str]:
+    """The model that answered for a tier in the newest days, by tier, where it is one alone."""
+    return _alone({tier: each.models for tier, each in _deployed(evidence, newest_days).items()})
+
+
+def _alone(names: Mapping[str, frozenset[str]]) -> dict[str, str]:
+    return {tier: next(iter(each)) for tier, each in names.items() if len(each) == 1}
 
 
 def _deployed(evidence: Path, newest_days: float) -> dict[str, Deployed]:

@@ -19,6 +19,7 @@ from features.errors import ArtifactError, EvidenceError, InputError, StorageErr
 from pipeline import artifact, costs, history, ship, sibling
 from pipeline.alone import alone
 from pipeline.beside import replacing
+from pipeline.costs import Tariff
 from pipeline.gate import Verdict
 from pipeline.pointer import name_of
 from pipeline.recorder import CHAMPION, Recorder, recorder
@@ -90,22 +91,31 @@ def _retuned(settings: Settings, out: Path, store: Recorder, step: Step) -> Ende
     aim, standing = sibling.standing(champion.folder)
     if not _says_more(settings):  # than [retune], so nothing of prices: those of the champion's hold
         settings = standing.model_copy(update={"retune": settings.retune})
-    tariff = costs.learn(settings, champion.manifest["data"]["models"], champion.held.tune, aim.priced_at)
-    about = Found(champion.name, aim.objective.told, costs.USD_UNIT if tariff.in_usd else costs.RELATIVE_UNIT)
+    models = champion.manifest["data"]["models"]
+    tariff = costs.learn(settings, models, champion.held.tune, aim.priced_at)
+    about = Found(champion.name, aim.objective.told, _unit(tariff))
     try:
         ingested = material.gather(settings.retune, step)
     except EvidenceError as error:
         key = hashlib.sha256(f"{champion.name}: {error}".encode()).hexdigest()
         early = _decision(key, Verdict.NOT_ENOUGH, str(error), champion)
         return _ended(_leave(out, early, about), out, dest, store, step, about)
-    key = material.key(settings.retune, settings, _in_force(settings, aim.priced_at), ingested)
+    # Who answers now is paid for, whoever did when the champion was trained.
+    priced, now = _in_force(settings, aim.priced_at), material.answering(ingested.path, settings.retune.newest_days)
+    models = models | {tier: name for tier, name in now.items() if name in priced}
+    tariff = costs.learn(settings, models, champion.held.tune, aim.priced_at)
+    key = material.key(settings.retune, settings, priced, ingested)
     if (before := record.read(out, key)) is not None:
         serves = before.promotes and _made_for(champion.manifest, before)
         return Ended(before, record.folder_of(out, key) / record.PAGE, champion.name, serves, True, None)
-    about = replace(about, ingested=ingested, notes=tuple(ingested.notes()))
+    about = replace(about, unit=_unit(tariff), ingested=ingested, notes=tuple(ingested.notes()))
     answer = inquire(settings, champion, aim, tariff, about, key, step)
     decision = replace(_decision(key, answer.verdict, answer.why, champion), version=answer.version, since=since)
     return _ended(_leave(out, decision, answer.found), out, dest, store, step, answer.found)
+
+
+def _unit(tariff: Tariff) -> str:
+    return costs.USD_UNIT if tariff.in_usd else costs.RELATIVE_UNIT
 
 
 def _says_more(settings: Settings) -> bool:
