@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features.errors import LearningError
+from features.graph import REQUEST_INPUTS
 from pipeline.evidence import asked_by_chance
 from pipeline.metrics import Reals
 from pipeline.schema import TIERS
@@ -136,7 +137,7 @@ def _prompts(traces: Traces, rows: NDArray[np.int64]) -> NDArray[np.int64]:
 def _requests(traces: Traces, rows: NDArray[np.int64], prompts: NDArray[np.int64]) -> NDArray[np.int64]:
     """A number for each row, the same where the prompt is and all else that the heads read."""
     tally = traces.tally.take(rows)
-    beside = {name: getattr(tally, name) for name in ("context_bytes", "tool_count", "turn_count")}
+    beside = {name: getattr(tally, name) for name in REQUEST_INPUTS}
     return np.asarray(pd.DataFrame({"prompt": prompts, **beside}).groupby(["prompt", *beside]).ngroup(), np.int64)
 
 

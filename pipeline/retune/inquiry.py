@@ -22,7 +22,7 @@ from pipeline.frontier import Rules
 from pipeline.gate import Verdict
 from pipeline.observed import Observed, observed
 from pipeline.parts import drawn
-from pipeline.retune import material, version
+from pipeline.retune import material, record, version
 from pipeline.retune.certified import Guarantee, retested
 from pipeline.retune.division import Division, divide
 from pipeline.retune.found import Found, Learned
@@ -54,12 +54,14 @@ class Answer:
         verdict: on it.
         why: in one sentence.
         version: folder name of the version that was made, if one is to serve; else "".
+        audited: newest time of the audit that the guarantee was tested by, ISO 8601; "" where it was not.
     """
 
     found: Found
     verdict: Verdict
     why: str
     version: str = ""
+    audited: str = ""
 
 
 def inquire(
@@ -87,10 +89,10 @@ def inquire(
         about = replace(about, drift=drift)
         left = _days_to_audit(champion, gathered, options.audit_days)
         if left < 0:
-            due = f"an audit has been due for {-left:.0f} days ('audit_days'): {REMEDY}"
+            due = f"an audit has been due for {_days(-left)} ('audit_days'): {REMEDY}"
             return Answer(about, Verdict.NOT_ENOUGH, due)
         if left < SOON_DAYS:
-            about = replace(about, notes=(*about.notes, f"an audit is due in {left:.0f} days: {REMEDY}"))
+            about = replace(about, notes=(*about.notes, f"an audit is due in {_days(left)}: {REMEDY}"))
         step("learning")
         proposal = _proposal(champion, gathered.traces, division, tariff, aim, options.half_life_days)
         about = replace(about, learned=_learned(champion, proposal))
@@ -106,13 +108,16 @@ def inquire(
         return Answer(about, Verdict.KEEP, str(error))
     judged, promoted = held.judged, held.judged.verdict is Verdict.PROMOTE
     serves = held.challenger if promoted else held.champion
-    guarantee = retested(aim.claim, held.evidence, serves, moved=promoted, drifted=drift.alarm)
+    audited = "" if np.isnat(gathered.audited) else str(gathered.audited)
+    looks = record.tested_by(champion.folder.parent, audited, key) if audited else 0
+    guarantee = retested(aim.claim, held.evidence, serves, moved=promoted, drifted=drift.alarm, looks=looks)
+    audited = audited if guarantee.p_value is not None else ""
     about = replace(about, judged=judged, policies=held.policies, guarantee=guarantee)
     if not promoted:
-        return Answer(about, judged.verdict, judged.why)
+        return Answer(about, judged.verdict, judged.why, audited=audited)
     step("writing the version")
     made = _version(settings, champion, proposal, gathered, division, tariff, aim, about, key, guarantee)
-    return Answer(about, judged.verdict, judged.why, made.name)
+    return Answer(about, judged.verdict, judged.why, made.name, audited)
 
 
 def _drift(champion: Champion, gathered: Material, division: Division, tariff: Tariff) -> Drift:
@@ -143,6 +148,10 @@ def _days_to_audit(champion: Champion, gathered: Material, days: int | None) -> 
     if np.isnat(last):
         last = np.datetime64(datetime.fromisoformat(audited_at(champion)).astimezone(UTC).replace(tzinfo=None), "us")
     return float(days - (times.max() - last) / DAY)
+
+
+def _days(days: float) -> str:
+    return f"{days:.0f} day" + "s" * (round(days) != 1)
 
 
 def audited_at(champion: Champion) -> str:

@@ -110,7 +110,8 @@ def _retuned(settings: Settings, out: Path, store: Recorder, step: Step) -> Ende
         return Ended(before, record.folder_of(out, key) / record.PAGE, champion.name, serves, True, None)
     about = replace(about, unit=_unit(tariff), ingested=ingested, notes=tuple(ingested.notes()))
     answer = inquire(settings, champion, aim, tariff, about, key, step)
-    decision = replace(_decision(key, answer.verdict, answer.why, champion), version=answer.version, since=since)
+    plain = _decision(key, answer.verdict, answer.why, champion)
+    decision = replace(plain, version=answer.version, since=since, audited=answer.audited)
     return _ended(_leave(out, decision, answer.found), out, dest, store, step, answer.found)
 
 

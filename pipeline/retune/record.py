@@ -33,6 +33,7 @@ class Decision:
         done: whether all that follows has been done.
         since: since when services had been pointed at what served then, ISO 8601; "" without such a folder.
         superseded: why the version does not serve after all, in one sentence; "" where nothing came in between.
+        audited: newest time of the audit that the guarantee was tested by, ISO 8601; "" where it was not.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Decision:
     done: bool = False
     since: str = ""
     superseded: str = ""
+    audited: str = ""
 
     @property
     def promotes(self) -> bool:
@@ -84,8 +86,17 @@ def read(out: Path, key: str) -> Decision | None:
 
 def unfinished(out: Path) -> list[Decision]:
     """Decisions that something is still to be done for, oldest first."""
-    found = [_read(path) for path in (out / FOLDER).glob(f"*/{FILE}")]
-    return sorted((each for each in found if each is not None and not each.done), key=lambda each: each.at)
+    return sorted((each for each in _all(out) if not each.done), key=lambda each: each.at)
+
+
+def tested_by(out: Path, audited: str, key: str) -> int:
+    """How many decisions, this one aside, tested the guarantee by an audit."""
+    return sum(each.audited == audited and each.key != key for each in _all(out))
+
+
+def _all(out: Path) -> list[Decision]:
+    found = (_read(path) for path in (out / FOLDER).glob(f"*/{FILE}"))
+    return [each for each in found if each is not None]
 
 
 def _read(path: Path) -> Decision | None:
