@@ -99,7 +99,8 @@ async def steady(
         share: of the requests.
     """
     chance, heard, waiting, others = random.Random(0), Heard(), deque[tuple[bytes, float]](), set()
-    idle: list[Caller] = []
+    # The longest idle is taken first: a server may close what is hardly used, and what was sent there would be lost.
+    idle: deque[Caller] = deque()
 
     def free(caller: Caller) -> None:
         if waiting:
@@ -121,7 +122,7 @@ async def steady(
                 others.add(task)
                 task.add_done_callback(others.discard)
             elif idle:
-                idle.pop().send(requests[number % len(requests)], now)
+                idle.popleft().send(requests[number % len(requests)], now)
             else:
                 waiting.append((requests[number % len(requests)], now))
             due += chance.expovariate(rate)
