@@ -466,16 +466,22 @@ def test_same_failure_is_noted_once_until_something_else_happens(
     assert [line.split(" | ")[1] for line in here.lines] == ["failed", "not enough evidence", "failed"]
 
 
-def test_month_in_which_one_tier_was_never_asked_is_too_little(here: Place, priced: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tier", ["flash", "pro"])
+@pytest.mark.parametrize("audits", [0, 400])
+def test_month_in_which_one_tier_was_never_asked_is_too_little(
+    here: Place, priced: Any, tmp_path: Path, tier: str, audits: int
+) -> None:
     rows = requests(FEW, 3)
     logged = [
-        row | {"chosen": "pro", "served": "pro", "propensity": 1.0}
+        row | {"chosen": tier, "served": tier, "propensity": 1.0}
         for row in log(tmp_path / "month" / "logs", priced.folder, rows)
     ]
     write_rows(next((tmp_path / "month" / "logs").iterdir()), logged)
     said = outcomes(tmp_path / "outcomes.jsonl", rows, logged)
-    ended = too_little(here, Month(tmp_path / "month" / "logs", said, said), priced, audit=())
-    assert "or ask both tiers a sample" in ended.decision.why
+    asked = (str(audit(tmp_path / "audit.jsonl", audits, 9)),) if audits else ()
+    ended = too_little(here, Month(tmp_path / "month" / "logs", said, said), priced, audit=asked)
+    other = "pro" if tier == "flash" else "flash"
+    assert ended.decision.why.startswith(f"{other} answered none of the newest decisions: explore")
 
 
 def test_audit_that_is_due_is_asked_for_before_anything_is_fitted(

@@ -93,6 +93,8 @@ def inquire(
             return Answer(about, Verdict.NOT_ENOUGH, due)
         if left < SOON_DAYS:
             about = replace(about, notes=(*about.notes, f"an audit is due in {_days(left)}: {REMEDY}"))
+        if unasked := _unasked(gathered.traces, division):
+            return Answer(about, Verdict.NOT_ENOUGH, unasked)
         step("learning")
         proposal = _proposal(champion, gathered.traces, division, tariff, aim, options.half_life_days)
         about = replace(about, learned=_learned(champion, proposal))
@@ -148,6 +150,18 @@ def _days_to_audit(champion: Champion, gathered: Material, days: int | None) -> 
     if np.isnat(last):
         last = np.datetime64(datetime.fromisoformat(audited_at(champion)).astimezone(UTC).replace(tzinfo=None), "us")
     return float(days - (times.max() - last) / DAY)
+
+
+def _unasked(traces: Traces, division: Division) -> str:
+    """What to do where one tier answered none of the newest decisions; "" where both did.
+
+    An audit would tell of both, but not of what such a service is asked from now on; and without logs of both tiers no
+    watch would see it.
+    """
+    served = set(traces.served[division.newest].tolist())
+    missing = " and ".join(name for tier, name in enumerate(TIERS) if tier not in served)
+    remedy = "explore (explore above 0 under [serving]), so that logs tell of both tiers, or raise 'newest_days'"
+    return f"{missing} answered none of the newest decisions: {remedy}" if missing else ""
 
 
 def _days(days: float) -> str:
