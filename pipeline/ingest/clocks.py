@@ -110,6 +110,11 @@ def microseconds(moment: datetime) -> int:
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // MICROSECOND
 
 
+def utc(moment: datetime) -> np.datetime64:
+    """A moment as the times of traces are, datetime64[us] in UTC."""
+    return np.datetime64(microseconds(moment), "us")
+
+
 def written(moment: int) -> str:
     """Microseconds since 1970 as text."""
     return f"{datetime(1970, 1, 1, tzinfo=UTC) + int(moment) * MICROSECOND:%Y-%m-%d %H:%M:%S}"

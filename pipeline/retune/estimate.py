@@ -15,6 +15,7 @@ from pipeline import costs, sibling
 from pipeline.challenger import seen
 from pipeline.frontier import ALWAYS_FLASH, ALWAYS_PRO
 from pipeline.inferred import infer
+from pipeline.ingest import clocks
 from pipeline.retune.found import Policy
 from pipeline.retune.judging import policies
 from pipeline.retune.standing import Champion, opened
@@ -69,7 +70,7 @@ def estimate(
 
 def _made_from(version: Champion, times: NDArray[np.datetime64]) -> Iterator[str]:
     """A sentence on requests that a version may have been made from: of these it knows the answers."""
-    made = np.datetime64(datetime.fromisoformat(version.manifest["created_at"]).astimezone(UTC).replace(tzinfo=None))
+    made = clocks.utc(datetime.fromisoformat(version.manifest["created_at"]))
     if before := int((~(times >= made)).sum()):
         yield (
             f"{version.name} was made later than {before:,} of these {len(times):,} requests were asked: where it "

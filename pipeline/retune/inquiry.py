@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pipeline.drift.finding import Drift
 from pipeline.drift.measure import measure
 from pipeline.frontier import Rules
 from pipeline.gate import Verdict
+from pipeline.ingest import clocks
 from pipeline.observed import Observed, observed
 from pipeline.parts import drawn
 from pipeline.retune import material, record, version
@@ -113,13 +114,13 @@ def inquire(
     audited = "" if np.isnat(gathered.audited) else str(gathered.audited)
     looks = record.tested_by(champion.folder.parent, audited, key) if audited else 0
     guarantee = retested(aim.claim, held.evidence, serves, moved=promoted, drifted=drift.alarm, looks=looks)
-    audited = audited if guarantee.p_value is not None else ""
+    tested_by = audited if guarantee.p_value is not None else ""
     about = replace(about, judged=judged, policies=held.policies, guarantee=guarantee)
     if not promoted:
-        return Answer(about, judged.verdict, judged.why, audited=audited)
+        return Answer(about, judged.verdict, judged.why, audited=tested_by)
     step("writing the version")
     made = _version(settings, champion, proposal, gathered, division, tariff, aim, about, key, guarantee)
-    return Answer(about, judged.verdict, judged.why, made.name, audited)
+    return Answer(about, judged.verdict, judged.why, made.name, tested_by)
 
 
 def _drift(champion: Champion, gathered: Material, division: Division, tariff: Tariff) -> Drift:
@@ -148,7 +149,7 @@ def _days_to_audit(champion: Champion, gathered: Material, days: int | None) -> 
         return float("inf")
     last = gathered.audited
     if np.isnat(last):
-        last = np.datetime64(datetime.fromisoformat(audited_at(champion)).astimezone(UTC).replace(tzinfo=None), "us")
+        last = clocks.utc(datetime.fromisoformat(audited_at(champion)))
     return float(days - (times.max() - last) / DAY)
 
 

@@ -142,7 +142,7 @@ def _check_times(audits: Sequence[Path]) -> None:
 
 def _check_clocks(traces: Traces, files: Sequence[Path], now: datetime) -> None:
     """Refuse tasks of the future, as `ingest` does decisions: logs would seem old beside them, and no audit due."""
-    latest = np.datetime64((now + clocks.AHEAD).replace(tzinfo=None), "us")
+    latest = clocks.utc(now + clocks.AHEAD)
     if (ahead := np.flatnonzero(traces.time > latest)).size:
         first = int(ahead[0])
         raise InputError(

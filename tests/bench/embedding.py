@@ -67,18 +67,15 @@ def _compared(name: str, data: Data, embed: Embed) -> list[Line]:
     data.say(f"embedding: {name}, {len(traces):,} texts")
     vectors, place = embed(traces.prompts), pd.Index(traces.task_id)
 
-    def rivals(inside: Traces, held: Traces, _seed: int) -> dict[str, Reals]:
+    def scores(inside: Traces, held: Traces, seed: int) -> dict[str, Reals]:
         fitted, asked = (vectors[place.get_indexer(part.task_id)] for part in (inside, held))
-        return {
+        return quality.routers(inside, held, seed) | {
             "two_heads": _heads(fitted, inside.outcomes)(asked),
             "nearest": _neighbours(fitted, inside.outcomes)(asked),
         }
 
-    def together(inside: Traces, held: Traces, seed: int) -> dict[str, Reals]:
-        return quality.routers(inside, held, seed) | rivals(inside, held, seed)
-
-    runs = [crossed(traces, stratified(traces, seed), together, seed) for seed in range(SEEDS)]
-    found = {key: measured([scores[key] for scores in runs], traces.outcomes) for key in ("chosen", *LABELS)}
+    runs = [crossed(traces, stratified(traces, seed), scores, seed) for seed in range(SEEDS)]
+    found = {key: measured([run[key] for run in runs], traces.outcomes) for key in ("chosen", *LABELS)}
     ours = found["chosen"]
     return [
         Line(f"APGR, {name}, {len(traces):,} tasks: router", ours.value, ours.behind()),
