@@ -1,9 +1,10 @@
 """How likely a request is to go to the tier that was not chosen: likelier where it matters least which one answers.
 
-Far from the threshold one tier is clearly the better deal, so to ask the other one costs most there, and tells least of
-where the threshold should be. Near it the two are worth about the same. So most of the exploration is spent on the
-requests nearest to the threshold, and the rest on all alike, for what is never tried is never learned. The chance
-depends on the request alone and is logged with each decision, which is all that estimates from logs need.
+The other tier costs the more, the further a request is from the threshold, in proportion; and for the same money most
+is learned if what costs more is asked more rarely (Cochran 1977, Sampling Techniques, 5.5). So the chance falls with
+the distance, but no further than to half of the mean: what is hardly ever tried is never learned, and weighs most in
+every estimate once it is. The chance depends on the request alone and is logged with each decision, which is all that
+estimates from logs need.
 """
 
 from __future__ import annotations
@@ -15,36 +16,57 @@ import numpy as np
 if TYPE_CHECKING:  # services load nothing of NumPy that it does not load itself
     from numpy.typing import NDArray
 
-NEAREST = 0.1  # share of the requests that count as near
-SPENT_NEAR = 0.5  # share of the exploration that is spent on them beyond their own
+LEAST, MOST = 0.3, 5.0  # times the mean, far from the threshold and at it
 LARGEST_CHANCE = 0.5
+HALVINGS = 60
 
 
-def chance(explore: float, away: float, reach: float | None) -> float:
+def chance(explore: float, away: float, scale: float | None) -> float:
     """Probability in [0, 0.5] that a request goes to the tier that was not chosen.
 
     Args:
         explore: in [0, 0.5], mean over the requests.
         away: >= 0, how far the gain of the request is from the threshold; infinity where the gain did not decide.
-        reach: of the version, see `reach_of`; None: all requests are alike.
+        scale: of the version, see `scale_of`; None: all requests are alike.
     """
-    if reach is None:
+    if scale is None or not explore:
         return explore
-    near = min(explore * (1 - SPENT_NEAR + SPENT_NEAR / NEAREST), LARGEST_CHANCE)
-    return near if away <= reach else (explore - NEAREST * near) / (1 - NEAREST)
+    times = MOST if away * MOST <= scale else max(scale / away, LEAST)
+    return explore * (1 + _room(explore) * (times - 1))
 
 
-def reach_of(gain: NDArray[np.floating], threshold: float) -> float | None:
-    """How far from the threshold the gain of the nearest `NEAREST` of the requests is.
+def chances(explore: float, away: NDArray[np.floating], scale: float | None) -> NDArray[np.float64]:
+    """`chance` of N requests, float64[N]."""
+    if scale is None or not explore:
+        return np.full(len(away), explore)
+    return np.asarray(explore * (1 + _room(explore) * (_times(away, scale) - 1)))
 
-    None where it tells too few apart, as a gain that takes only a few values does.
+
+def scale_of(gain: NDArray[np.floating], threshold: float) -> float | None:
+    """How far from the threshold a request is that is explored as often as the mean.
+
+    None where the gain tells too few apart: where too many are at the threshold, or were not decided by the gain.
 
     Args:
-        gain: float[N], of requests like those to come.
+        gain: float[N], of requests like those to come; infinite where it does not decide.
         threshold: of the version.
     """
     away = np.abs(np.asarray(gain, float) - threshold)
-    if not len(away):
+    low, high = 0.0, MOST * float(away.max(initial=0.0, where=np.isfinite(away)))
+    if not high or _times(away, low).mean() >= 1 or _times(away, high).mean() < 1:
         return None
-    reach = float(np.quantile(away, NEAREST))
-    return reach if (away <= reach).mean() <= 2 * NEAREST else None
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _times(away, middle).mean() < 1 else (low, middle)
+    return high
+
+
+def _times(away: NDArray[np.floating], scale: float) -> NDArray[np.float64]:
+    """How many times the mean each is explored, float64[N]."""
+    inverse = np.divide(scale, away, out=np.full(len(away), np.inf), where=away > 0)
+    return np.clip(inverse, LEAST, MOST)
+
+
+def _room(explore: float) -> float:
+    """How far chances may differ for none to be beyond `LARGEST_CHANCE`, in [0, 1]; the mean stays."""
+    return min(1.0, (LARGEST_CHANCE / explore - 1) / (MOST - 1))

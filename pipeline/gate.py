@@ -32,6 +32,7 @@ COST = "cost"
 FEWEST_IN_A_SLICE = 50
 LONG_CONTEXT_BYTES = 8_000
 FEWEST_GROUPS = 50
+OUT_OF_REACH = 5.0  # times the evidence; who has so little traffic will not be shown anything
 LEAST_DOUBT = 0.05  # nothing is taken to be right, or wrong, more surely than this
 
 
@@ -220,10 +221,11 @@ def _remedy(difference: Difference) -> str:
     """How much more would have to be known, if the estimate stays what it is."""
     value = difference.estimate.value
     times = ((value - difference.low) / (value - difference.bound)) ** 2
-    return (
+    more = (
         f"{max(times, 1.1):.1f} times the evidence would do: raise 'newest_days' or 'explore', or ask both tiers a "
         "sample (tier-router collect) and name it under [retune] audit"
     )
+    return more if times < OUT_OF_REACH else f"{more}; where that never comes, 'unsure' under [retune] is the choice"
 
 
 def _points(difference: Difference) -> str:

@@ -22,7 +22,7 @@ from features.graph import FEATURES
 from pipeline import artifact, golden
 from pipeline.config import Aim, Config
 from pipeline.costs import Tariff
-from pipeline.exploring import reach_of
+from pipeline.exploring import scale_of
 from pipeline.export import Export
 from pipeline.findings import Findings, Policy
 from pipeline.metrics import Estimate
@@ -75,11 +75,12 @@ def choices(aim: Aim, priced: Priced, tuned: Tuned, findings: Findings) -> dict[
     point, sample = tuned.point, priced.tuned
     on_tune = router_policy(sample.take(drawn(len(sample.rows), sample.seed)), point)
     money = priced.test.costs.in_usd
+    deciding = np.where(sample.rows.evidence < np.float32(point.evidence_floor), np.inf, sample.rows.gain)
     return {
         "threshold": point.threshold,
         "evidence_floor": point.evidence_floor,
         "operating_point": asdict(point),
-        "explore_reach": reach_of(sample.rows.gain[sample.rows.evidence >= point.evidence_floor], point.threshold),
+        "explore_scale": scale_of(deciding, point.threshold),
         "objective": {"name": aim.objective.name, "value": aim.objective.value, "certify": aim.certify},
         "certificate": tuned.certificate.printed(),
         "escalate_below": findings.money.escalate_below,

@@ -213,12 +213,12 @@ def test_near_the_threshold_more_is_explored_than_far_from_it(trained: Any) -> N
     with Decider.open(trained.folder) as decider:
         whole = decider.watch.opened
         away = abs(decider.decide(EASY).gain - whole.threshold)
-        chances = []
-        for reach in (away + 0.001, away - 0.001):
-            decider.watch.opened = whole._replace(reach=reach)
+        found = []
+        for scale in (5 * away, away, away / 5):
+            decider.watch.opened = whole._replace(scale=scale)
             propensity = decider.decide(EASY).propensity
-            chances.append(min(propensity, 1 - propensity))
-        assert chances == pytest.approx([0.11, 0.01])
+            found.append(min(propensity, 1 - propensity))
+        assert found == pytest.approx([0.1, 0.02, 0.01])
 
 
 def test_at_a_threshold_of_the_callers_own_all_requests_are_explored_alike(trained: Any) -> None:
@@ -226,9 +226,9 @@ def test_at_a_threshold_of_the_callers_own_all_requests_are_explored_alike(train
         assert decider.decide(EASY, threshold=0.3).propensity in (0.98, 0.02)
 
 
-def test_version_that_knows_no_reach_explores_all_requests_alike(trained: Any) -> None:
+def test_version_that_knows_no_scale_explores_all_requests_alike(trained: Any) -> None:
     with Decider.open(trained.folder) as decider:
-        decider.watch.opened = decider.watch.opened._replace(reach=None)
+        decider.watch.opened = decider.watch.opened._replace(scale=None)
         assert decider.decide(EASY).propensity in (0.98, 0.02)
 
 

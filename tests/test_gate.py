@@ -13,7 +13,7 @@ from made_up import rows
 from scipy.stats import t as student
 
 from pipeline.evidence import Evidence
-from pipeline.gate import FEWEST_IN_A_SLICE, LEVEL, MARGIN, Judged, Verdict, judge
+from pipeline.gate import FEWEST_IN_A_SLICE, LEVEL, MARGIN, OUT_OF_REACH, Judged, Verdict, judge
 from pipeline.inferred import Amounts, infer
 from pipeline.observed import Observed
 from pipeline.off_policy import compare, pooled
@@ -136,6 +136,16 @@ def test_accuracy_that_is_not_known_well_enough_is_not_enough_however_much_is_sa
     assert found.why.startswith("accuracy is not known well enough: ")
     assert ", down to \N{MINUS SIGN}" in found.why
     assert re.search(r": \d+\.\d times the evidence would do: raise 'newest_days'", found.why)
+
+
+def test_who_has_far_too_little_traffic_is_told_of_the_choice_there_is() -> None:
+    seen, hard = requests(300)
+    poor, other = mistaken(hard, 0.05), mistaken(hard, 0.05, seed=5)
+    found = judge(amounts_of(seen, evidence(seen, poor, audited=60)), poor, other)
+    times = re.search(r": (\d+)\.\d times the evidence", found.why)
+    assert times is not None
+    assert int(times[1]) >= OUT_OF_REACH
+    assert found.why.endswith("; where that never comes, 'unsure' under [retune] is the choice")
 
 
 def test_unsure_keeps_the_champion_or_promotes_as_asked() -> None:

@@ -220,8 +220,8 @@ class Decider:
         if scores is None and not (forbidden and len(needs.request.prompt) > LARGEST_SCORED):
             scores = opened.score(needs.request, threshold)
         bound = opened.threshold if threshold is None else threshold
-        reach = opened.reach if threshold is None else None  # it is that of the tuned one
-        rate = chance(self.options.explore, away(scores, opened.evidence_floor, bound), reach)
+        scale = opened.scale if threshold is None else None  # it is that of the tuned one
+        rate = chance(self.options.explore, away(scores, opened.evidence_floor, bound), scale)
         choice = choose(scores, opened.evidence_floor, forbidden, rate)
         if not forbidden and self._random.random() < rate:
             choice = explored(choice, rate)

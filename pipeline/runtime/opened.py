@@ -59,7 +59,7 @@ class Opened(NamedTuple):
         name: unlike that of any other version, such as "v3-1a2b3c4d5e6f".
         manifest: of the version.
         threshold, evidence_floor: its bounds.
-        reach: how near to the threshold most is explored, see `pipeline.exploring`; None: alike everywhere.
+        scale: how far from the threshold as much is explored as on the mean, see `pipeline.exploring`; None: all alike.
         models: the tiers' model ids; None where not known.
         limits: what each tier may be asked at all.
         session: of `router.onnx`.
@@ -69,7 +69,7 @@ class Opened(NamedTuple):
     manifest: Mapping[str, Any]
     threshold: float
     evidence_floor: float
-    reach: float | None
+    scale: float | None
     models: Mapping[str, str | None]
     limits: Mapping[str, Limits]
     session: onnxruntime.InferenceSession
@@ -93,7 +93,7 @@ class Opened(NamedTuple):
                 manifest=manifest,
                 threshold=float(manifest["threshold"]),
                 evidence_floor=float(manifest["evidence_floor"]),
-                reach=None if (reach := manifest.get("explore_reach")) is None else float(reach),
+                scale=None if (scale := manifest.get("explore_scale")) is None else float(scale),
                 models={tier: manifest["tiers"][tier]["model"] for tier in TIERS},
                 limits={tier: Limits.of(manifest["config"]["settings"]["tiers"][tier]["limits"]) for tier in TIERS},
                 session=_session(content),

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline import parts, router, tune
 from pipeline.challenger import Contender, believed
 from pipeline.costs import Tariff
-from pipeline.exploring import chance, reach_of
+from pipeline.exploring import chances, scale_of
 from pipeline.frontier import declare
 from pipeline.metrics import FLASH, PRO, Reals
 from pipeline.objective import Objective
@@ -71,13 +71,13 @@ def decided(contender: Contender, traces: Traces) -> Mask:
 
 
 def explored(policy: Policy, rate: float, traces: Traces, labelled: Traces) -> Reals:
-    """The chance of each request to go to the other tier, float64[N]; the reach is found on labelled tasks."""
+    """The chance of each request to go to the other tier, float64[N]; the scale is found on labelled tasks."""
     if policy.explores is not Exploring.NEAR:
         return np.full(len(traces), rate if policy.explores is Exploring.EVENLY else 0.0)
     threshold = policy.serving.point.threshold
-    reach = reach_of(_gain(policy.serving, labelled), threshold)
+    scale = scale_of(_gain(policy.serving, labelled), threshold)
     away = np.abs(_gain(policy.serving, traces) - threshold)
-    return np.array([chance(rate, each, reach) for each in away.tolist()])
+    return chances(rate, away, scale)
 
 
 def _gain(contender: Contender, traces: Traces) -> Reals:

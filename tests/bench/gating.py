@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.costs import Tariff
 from pipeline.evidence import Evidence, Mask
-from pipeline.exploring import chance, reach_of
+from pipeline.exploring import chances, scale_of
 from pipeline.gate import MARGIN, Verdict, judge
 from pipeline.inferred import Amounts, infer
 from pipeline.metrics import FLASH, PRO, Reals
@@ -203,8 +203,7 @@ def logged(seen: World, random: np.random.Generator) -> Evidence:
 
 def explored(score: Reals) -> Reals:
     """The chance of each request to be explored, float64[N], as `Decider` has it."""
-    reach = reach_of(score, SERVED)
-    return np.array([chance(EXPLORED, away, reach) for away in np.abs(score - SERVED).tolist()])
+    return chances(EXPLORED, np.abs(score - SERVED), scale_of(score, SERVED))
 
 
 def _naively(amounts: Amounts, champion: Mask, challenger: Mask) -> bool:

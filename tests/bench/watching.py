@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 from scipy.special import expit
 from scipy.stats import norm
 
-from pipeline.exploring import chance, reach_of
+from pipeline.exploring import chances, scale_of
 from pipeline.guarantee import Claim
 from pipeline.metrics import FLASH, PRO, Reals
 from pipeline.sequential import LEVEL, Bets, shortfalls, span
@@ -107,15 +107,14 @@ def shortfalls_of(
 def rates(setting: Setting, rate: float, believed: Reals) -> Reals:
     """The chance of each request to be explored, float64[N], as `Decider` has it or even."""
     away = np.abs(believed[:, PRO] - believed[:, FLASH] - THRESHOLD)
-    found = None if setting.evenly else reach()
-    return np.where(away <= (found or 0.0), chance(rate, 0.0, found), chance(rate, np.inf, found))
+    return chances(rate, away, None if setting.evenly else scale())
 
 
 @cache
-def reach() -> float | None:
-    """How near to the threshold most is explored."""
+def scale() -> float | None:
+    """How far from the threshold requests are explored as often as the mean."""
     _, believed, _ = drawn(np.random.default_rng(0), POPULATION)
-    return reach_of(believed[:, PRO] - believed[:, FLASH], THRESHOLD)
+    return scale_of(believed[:, PRO] - believed[:, FLASH], THRESHOLD)
 
 
 def stream(setting: Setting, worse: tuple[float, float], days: int, seed: int) -> Iterator[tuple[Reals, Reals, int]]:
