@@ -385,15 +385,30 @@ def test_unknown_key_of_the_file_is_bad_input(here: Place, months: dict[str, Mon
     assert untouched(here, priced)
 
 
-def test_nothing_that_serves_is_bad_input(months: dict[str, Month], tmp_path: Path) -> None:
+def test_nothing_that_serves_is_bad_input(months: dict[str, Month], priced: Any, tmp_path: Path) -> None:
     nowhere = Place(tmp_path / "models", tmp_path / "dest")
-    nowhere.out.mkdir()
+    shutil.copytree(priced.folder, nowhere.out / "v1")
     for more, said in (({}, "nothing was shipped there"), ({"dest": None}, "no version has the alias champion")):
         with pytest.raises(InputError, match=said):
             run(nowhere.settings(months["kept"], **more))
 
 
-def test_champion_whose_folder_is_gone_is_named(here: Place, months: dict[str, Month]) -> None:
+@pytest.mark.parametrize("exists", [False, True])
+def test_folder_without_versions_is_named_and_nothing_is_made(
+    here: Place, months: dict[str, Month], tmp_path: Path, exists: bool
+) -> None:
+    slip = tmp_path / "modles"
+    if exists:
+        slip.mkdir()
+    said = rf"\[retune\] out = '{slip}': there is no .*: train first \(tier-router train --out {slip}\), or correct"
+    with pytest.raises(InputError, match=said):
+        retune(here.settings(months["kept"], out=str(slip)))
+    assert list(slip.rglob("*")) == []
+    assert slip.exists() is exists
+
+
+def test_champion_whose_folder_is_gone_is_named(here: Place, months: dict[str, Month], priced: Any) -> None:
+    made_by_hand(priced.folder, here.out)
     shutil.rmtree(here.out / "v1")
     with pytest.raises(ArtifactError, match=f"the version {here.served} that .*dest names is not there"):
         run(here.settings(months["kept"]))

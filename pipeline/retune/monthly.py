@@ -69,8 +69,7 @@ def retune(settings: Settings, step: Step = lambda _: None) -> Ended:
         InputError: a file or an option cannot be used: the champion serves on.
         StorageError: another retune is at work, or something cannot be written: what serves is whole.
     """
-    options = settings.retune
-    out = Path(options.out)
+    out = _folder(settings.retune.out)
     busy = f"another retune is at work in {out}: wait for it, or stop it"
     with alone(out / record.FOLDER / "retune", 0, busy=busy), recorder(out) as store:
         try:
@@ -79,6 +78,16 @@ def retune(settings: Settings, step: Step = lambda _: None) -> Ended:
             with suppress(StorageError):
                 history.append(out, history.Line("failed", "", "", str(error)), once=True)
             raise
+
+
+def _folder(name: str) -> Path:
+    """The folder of versions, which a retune does not make: a slip would be a folder, a store and a history."""
+    if not artifact.versions(out := Path(name)):
+        missing = "there is no version in it" if out.is_dir() else "there is no such folder"
+        raise InputError(
+            f"[retune] out = {name!r}: {missing}: train first (tier-router train --out {name}), or correct 'out'"
+        )
+    return out
 
 
 def _retuned(settings: Settings, out: Path, store: Recorder, step: Step) -> Ended:
