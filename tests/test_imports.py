@@ -47,7 +47,7 @@ ORDER = (
     *(f"drift.{name}" for name in ("finding", "distance", "traffic", "answers", "facts", "measure", "page")),
     *(f"retune.{name}" for name in (
         "division", "standing", "record", "certified", "found", "judging", "estimate", "version", "material", "page",
-        "inquiry", "monthly",
+        "inquiry", "cut_short", "monthly",
     )),
     *(f"year.{name}" for name in (
         "world", "prices", "known", "distinct", "past", "best", "policies", "retuned", "replay", "regret", "picture",

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from features.errors import ArtifactError, EvidenceError, InputError, StorageError, TierRouterError
+from features.errors import ArtifactError, EvidenceError, InputError
 from pipeline import artifact, costs, history, ship, sibling
 from pipeline.alone import alone
 from pipeline.beside import replacing
@@ -24,6 +24,7 @@ from pipeline.gate import Verdict
 from pipeline.pointer import name_of
 from pipeline.recorder import CHAMPION, Recorder, recorder
 from pipeline.retune import material, page, record
+from pipeline.retune.cut_short import Known, noted
 from pipeline.retune.found import Found
 from pipeline.retune.inquiry import inquire
 from pipeline.retune.record import Decision
@@ -68,16 +69,14 @@ def retune(settings: Settings, step: Step = lambda _: None) -> Ended:
     Raises:
         InputError: a file or an option cannot be used: the champion serves on.
         StorageError: another retune is at work, or something cannot be written: what serves is whole.
+        StoppedError: somebody stopped it: says what stands.
     """
-    out = _folder(settings.retune.out)
+    out, dest = _folder(settings.retune.out), Path(settings.retune.dest) if settings.retune.dest else None
     busy = f"another retune is at work in {out}: wait for it, or stop it"
-    with alone(out / record.FOLDER / "retune", 0, busy=busy), recorder(out) as store:
-        try:
-            return _retuned(settings, out, store, step)
-        except TierRouterError as error:
-            with suppress(StorageError):
-                history.append(out, history.Line("failed", "", "", str(error)), once=True)
-            raise
+    with (
+        alone(out / record.FOLDER / "retune", 0, busy=busy), noted(out, dest) as known, recorder(out) as store
+    ):  # fmt: skip
+        return _retuned(settings, out, dest, store, step, known)
 
 
 def _folder(name: str) -> Path:
@@ -90,13 +89,15 @@ def _folder(name: str) -> Path:
     return out
 
 
-def _retuned(settings: Settings, out: Path, store: Recorder, step: Step) -> Ended:
+def _retuned(
+    settings: Settings, out: Path, dest: Path | None, store: Recorder, step: Step, known: Known
+) -> Ended:  # fmt: skip
     step("looking at what serves")
-    dest = Path(settings.retune.dest) if settings.retune.dest else None
     for left in record.unfinished(out):
         _carry_out(left, out, dest, store, step)
     since = ship.served_at(dest).at if dest else ""
     champion = reigning(out, dest, store)
+    known.champion = champion.name
     aim, standing = sibling.standing(champion.folder)
     if not _says_more(settings):  # than [retune], so nothing of prices: those of the champion's hold
         settings = standing.model_copy(update={"retune": settings.retune})
@@ -117,7 +118,7 @@ def _retuned(settings: Settings, out: Path, store: Recorder, step: Step) -> Ende
     if (before := record.read(out, key)) is not None:
         serves = before.promotes and _made_for(champion.manifest, before)
         return Ended(before, record.folder_of(out, key) / record.PAGE, champion.name, serves, True, None)
-    about = replace(about, unit=_unit(tariff), ingested=ingested, notes=tuple(ingested.notes()))
+    known.found = about = replace(about, unit=_unit(tariff), ingested=ingested, notes=tuple(ingested.notes()))
     answer = inquire(settings, champion, aim, tariff, about, key, step)
     plain = _decision(key, answer.verdict, answer.why, champion)
     decision = replace(plain, version=answer.version, since=since, audited=answer.audited)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from pipeline.drift.page import view
 from pipeline.frontier import ALWAYS_FLASH, ALWAYS_PRO
@@ -92,11 +93,10 @@ def render(found: Found, decision: Decision) -> str:
         found: what was found out; what the retune did not come to is said to be missing.
         decision: that was made on it.
     """
-    judged, ingested, learned = found.judged, found.ingested, found.learned
-    warnings, remarks = _notes(found)
+    judged, learned = found.judged, found.learned
     slices = sorted(judged.slices, key=lambda one: one.high - one.bound) if judged else []
     return template(TEMPLATE).render(
-        found=found,
+        **evidence(found),
         decision=decision,
         verdict=Verdict(decision.verdict).name.lower(),
         headline=headline(decision),
@@ -113,12 +113,18 @@ def render(found: Found, decision: Decision) -> str:
         guarantee_p=p_value(found.guarantee.p_value) if found.guarantee else "",
         thresholds=[threshold(learned.threshold_before), threshold(learned.threshold_after)] if learned else [],
         tiers=TIERS,
-        shares=shares(ingested) if ingested else (),
-        unusable=sorted(ingested.unusable.items(), key=lambda each: (-each[1], each[0])) if ingested else (),
-        warnings=warnings,
-        remarks=remarks,
         drift=view(found.drift) if found.drift else None,
     )
+
+
+def evidence(found: Found) -> dict[str, Any]:
+    """What the template needs to tell of the evidence, and of what must not be missed."""
+    ingested = found.ingested
+    warnings, remarks = _notes(found)
+    return {
+        "found": found, "warnings": warnings, "remarks": remarks, "shares": shares(ingested) if ingested else (),
+        "unusable": sorted(ingested.unusable.items(), key=lambda each: (-each[1], each[0])) if ingested else (),
+    }  # fmt: skip
 
 
 def headline(decision: Decision) -> str:

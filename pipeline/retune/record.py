@@ -89,6 +89,11 @@ def unfinished(out: Path) -> list[Decision]:
     return sorted((each for each in _all(out) if not each.done), key=lambda each: each.at)
 
 
+def done(out: Path) -> frozenset[str]:
+    """Keys of decisions that nothing is to be done for any more."""
+    return frozenset(each.key for each in _all(out) if each.done)
+
+
 def tested_by(out: Path, audited: str, key: str) -> int:
     """How many decisions, this one aside, tested the guarantee by an audit."""
     return sum(each.audited == audited and each.key != key for each in _all(out))

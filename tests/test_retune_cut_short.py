@@ -1,0 +1,123 @@
+"""A retune that fails or is stopped: it says what stands, and a failure leaves a page."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from retuning import BETTER, FEW, Month, Place, month, place, recorded
+
+from features.errors import InputError, StorageError
+from pipeline import history
+from pipeline.beside import replacing
+from pipeline.pointer import name_of
+from pipeline.retune import cut_short, monthly, record
+from pipeline.retune.monthly import retune
+
+
+@pytest.fixture(scope="module")
+def few(priced: Any, tmp_path_factory: pytest.TempPathFactory) -> Month:
+    return month(priced.folder, tmp_path_factory.mktemp("few") / "month", flash=BETTER, count=FEW)
+
+
+@pytest.fixture(scope="module")
+def better(priced: Any, tmp_path_factory: pytest.TempPathFactory) -> Month:
+    return month(priced.folder, tmp_path_factory.mktemp("better") / "month", flash=BETTER)
+
+
+@pytest.fixture
+def here(priced: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A place of the test's own, with a registry in a file where MLflow would be."""
+    monkeypatch.setattr(monthly, "recorder", recorded)
+    return place(priced.folder, tmp_path)
+
+
+def pages(here: Place) -> list[str]:
+    """Of failures, relative to the folder of versions."""
+    return [path.relative_to(here.out).as_posix() for path in (here.out / record.FOLDER).glob("failed-*/*")]
+
+
+def failed(here: Place, files: Month, said: str, **more: Any) -> str:
+    """The text of the one page that a failure leaves."""
+    with pytest.raises((InputError, StorageError), match=said):
+        retune(here.settings(files, **more))
+    (page,) = pages(here)
+    return (here.out / page).read_text(encoding="utf-8")
+
+
+def test_failure_leaves_a_page_that_its_line_links_to(here: Place, few: Month, priced: Any) -> None:
+    text = failed(here, few, "missing", logs=("missing/logs",))
+    assert "missing/logs: there is no such file or folder" in text
+    assert f"Failed: {name_of(priced.manifest)} serves on, untouched." in text
+    assert "It failed before logs and outcomes were joined." in text
+    (line,) = here.lines
+    assert f"| failed | {here.served} | {here.served} |" in line
+    assert pages(here)[0] in line
+
+
+def test_page_of_a_failure_counts_the_evidence_that_was_read(here: Place, few: Month, tmp_path: Path) -> None:
+    (bad := tmp_path / "bad.jsonl").write_text("{}\n")
+    text = failed(here, few, "bad.jsonl", traces=(str(bad),))
+    assert "usable, outcome known" in text
+    assert "<dt>Decisions</dt><dd>600, 2026-" in text
+
+
+def test_message_is_text_in_the_page_and_nothing_else(here: Place, few: Month) -> None:
+    text = failed(here, few, "<script>", logs=("<script>alert(1)</script>",))
+    assert "&lt;script&gt;" in text
+    assert "<script>" not in text
+
+
+def test_same_failure_has_one_page(here: Place, few: Month) -> None:
+    for _ in range(2):
+        failed(here, few, "missing", logs=("missing/logs",))
+    assert len(here.lines) == 1
+
+
+def test_decision_that_cannot_be_read_leaves_a_page(here: Place, few: Month) -> None:
+    (broken := here.out / record.FOLDER / "0123456789ab").mkdir(parents=True)
+    (broken / record.FILE).write_text("{")
+    assert "remove its folder, and it is decided anew" in failed(here, few, "cannot be read")
+
+
+def test_failure_whose_page_cannot_be_written_is_what_is_told(
+    here: Place, few: Month, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> Any:
+        raise StorageError(f"{path} cannot be written: No space left on device")
+
+    for owner in (cut_short, history):
+        monkeypatch.setattr(owner, "replacing", full)
+    with pytest.raises(InputError, match="missing/logs"):
+        retune(here.settings(few, logs=("missing/logs",)))
+    assert here.lines == pages(here) == []
+    monkeypatch.setattr(history, "replacing", replacing)
+    with pytest.raises(InputError, match="missing/logs"):
+        retune(here.settings(few, logs=("missing/logs",)))
+    assert here.lines[0].endswith("| - |")
+
+
+def test_failure_without_a_champion_leaves_no_page(here: Place, few: Month) -> None:
+    shutil.rmtree(here.dest)
+    with pytest.raises(InputError, match="nothing was shipped there"):
+        retune(here.settings(few))
+    assert pages(here) == []
+    assert "| failed | - | - |" in here.lines[0]
+
+
+@pytest.mark.parametrize("dest", ["as it is", None])
+def test_failure_after_the_decision_says_that_it_stands(
+    here: Place, better: Month, monkeypatch: pytest.MonkeyPatch, dest: str | None
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise StorageError("HISTORY.md cannot be written: No space left on device")
+
+    more = {} if dest else {"dest": None}
+    with monkeypatch.context() as patch:
+        patch.setattr(monthly.history, "holds", full)
+        text = failed(here, better, "No space left", **more)
+    assert "Failed: the decision that v2 is to serve stands, and the next run carries it out." in text
+    assert "untouched" not in text
+    assert retune(here.settings(better, **more)).promoted
