@@ -299,8 +299,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(BAD_INPUT)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: nothing half-written was left; what exists is complete", err=True)
+    except (click.Abort, KeyboardInterrupt) as stop:
+        said = str(stop.__cause__ or stop)  # click makes an Abort of an interrupt
+        click.echo(f"interrupted: {said or 'nothing half-written was left; what exists is complete'}", err=True)
         sys.exit(INTERRUPTED)
     except InputError as error:
         click.echo(f"error: {error}", err=True)

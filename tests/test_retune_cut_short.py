@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,29 @@ from pipeline.beside import replacing
 from pipeline.pointer import name_of
 from pipeline.retune import cut_short, monthly, record
 from pipeline.retune.monthly import retune
+
+WAIT_SECONDS = 120
+# The command, which is sent a signal as a function is called.
+CHILD = """
+import importlib, os, sys
+
+sys.path.insert(0, sys.argv[1])
+from retuning import recorded
+from pipeline import cli
+from pipeline.retune import monthly
+
+owner, name, number = importlib.import_module(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+real = getattr(owner, name)
+
+def stopped(*given, **named):
+    os.kill(os.getpid(), number)
+    return real(*given, **named)
+
+setattr(owner, name, stopped)
+monthly.recorder = recorded
+sys.argv[1:] = ["retune", "--config", sys.argv[5]]
+cli.main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +148,51 @@ def test_failure_after_the_decision_says_that_it_stands(
     assert "Failed: the decision that v2 is to serve stands, and the next run carries it out." in text
     assert "untouched" not in text
     assert retune(here.settings(better, **more)).promoted
+
+
+def file_of(here: Place, files: Month) -> Path:
+    said = here.settings(files).retune.model_dump(mode="json", exclude_defaults=True)
+    (path := here.out.parent / "retune.toml").write_text(
+        "[retune]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in said.items())
+    )
+    return path
+
+
+def stopped(here: Place, files: Month, where: str, number: signal.Signals) -> str:
+    """What the command says that is stopped as a function is called."""
+    owner, _, name = where.rpartition(".")
+    told = [str(Path(__file__).parent), owner, name, str(int(number)), str(file_of(here, files))]
+    ended = subprocess.run(
+        [sys.executable, "-c", CHILD, *told], capture_output=True, text=True, check=False, timeout=WAIT_SECONDS
+    )
+    assert ended.returncode == 130, ended.stderr
+    return ended.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_run_that_is_stopped_before_it_decided_says_that_nothing_has_changed(
+    here: Place, few: Month, number: signal.Signals
+) -> None:
+    said = stopped(here, few, "pipeline.retune.monthly.inquire", number)
+    assert said == "interrupted: nothing was decided, and nothing has changed: run it again"
+    assert (here.lines, pages(here), here.versions) == ([], [], ["v1"])
+
+
+@pytest.mark.parametrize("where", ["pipeline.destination.point", "pipeline.retune.record.finish"])
+def test_run_that_is_stopped_after_it_decided_says_that_the_decision_stands(
+    here: Place, better: Month, where: str
+) -> None:
+    said = stopped(here, better, where, signal.SIGTERM)
+    assert said == "interrupted: the decision that v2 is to serve stands, and the next run carries it out"
+    assert retune(here.settings(better)).promoted
+    assert here.served.startswith("v2-")
+    assert len(here.lines) == 1
+
+
+def test_run_that_is_stopped_when_all_is_done_says_so(here: Place, few: Month) -> None:
+    def stop(_: str) -> None:
+        retune(here.settings(few))
+        raise KeyboardInterrupt
+
+    with pytest.raises(cut_short.StoppedError, match="is carried out"), cut_short.noted(here.out, here.dest):
+        stop("")
