@@ -28,6 +28,8 @@ MODEL_NAME = "tier-router"
 EXPERIMENT = "tier-router"
 # Tag of a run: the SHA-256 of its router.onnx, by which what is shipped is found again.
 DIGEST = "router.sha256"
+# What SQLite says where another process has the file.
+LOCKED = "database is locked"
 REQUIREMENTS = ["numpy", "onnxruntime", "pandas"]
 SERVING_MODEL = Path(__file__).with_name("serving_model.py")
 
@@ -88,7 +90,7 @@ def _connect(uri: str, artifacts: str | None) -> Store:
             return Store(client, uri, experiment.experiment_id)
         return Store(client, uri, client.create_experiment(EXPERIMENT, artifact_location=artifacts))
     except _refusals() as error:
-        raise StorageError(f"MLflow store {uri} cannot be used: {_said(error)}") from error
+        raise _refused(uri, error, f"MLflow store {uri} cannot be used: {_said(error)}") from error
 
 
 def _refusals() -> tuple[type[Exception], ...]:
@@ -97,6 +99,16 @@ def _refusals() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
     return MlflowException, SQLAlchemyError, OSError
+
+
+def _refused(uri: str, error: Exception, otherwise: str) -> StorageError:
+    """What is complained of: a locked database has a remedy of its own."""
+    if LOCKED not in str(error):
+        return StorageError(otherwise)
+    return StorageError(
+        f"MLflow store {uri} is locked by another process (a training, `mlflow ui`, or a network file system): wait "
+        "until it has ended, or end it, and run this again, which is safe: what serves is untouched"
+    )
 
 
 def _said(error: Exception) -> str:
@@ -156,7 +168,7 @@ def record(opened: Store, folder: Path) -> Tracked:
             mlflow.log_metrics(numbers(manifest), model_id=logged.model_id)
             return _register(opened, logged, run.info.run_id)
     except _refusals() as error:
-        raise StorageError(f"MLflow did not take the run: {_said(error)}") from error
+        raise _refused(opened.uri, error, f"MLflow did not take the run: {_said(error)}") from error
 
 
 def _register(opened: Store, logged: ModelInfo, run_id: str) -> Tracked:
@@ -176,13 +188,12 @@ def _register(opened: Store, logged: ModelInfo, run_id: str) -> Tracked:
 
 
 @contextmanager
-def _moving() -> Iterator[None]:
+def _moving(opened: Store) -> Iterator[None]:
     try:
         yield
     except _refusals() as error:
-        raise StorageError(
-            f"MLflow did not let the alias {CHAMPION} be moved ({_said(error)}): see to that, or give --no-alias"
-        ) from error
+        said = f"MLflow did not let the alias {CHAMPION} be moved ({_said(error)}): see to that, or give --no-alias"
+        raise _refused(opened.uri, error, said) from error
 
 
 def find(opened: Store, digest: str) -> str:
@@ -195,7 +206,7 @@ def find(opened: Store, digest: str) -> str:
     Raises:
         StorageError: the store refuses.
     """
-    with _moving():
+    with _moving(opened):
         runs = opened.client.search_runs([opened.experiment_id], f"tags.`{DIGEST}` = '{digest}'", max_results=1)
         made = f"name = '{MODEL_NAME}' and run_id = '{runs[0].info.run_id}'" if runs else ""
         found = opened.client.search_model_versions(made) if made else []
@@ -209,7 +220,7 @@ def crown(opened: Store, number: str) -> str:
         StorageError: the store refuses.
     """
     client = opened.client
-    with _moving():
+    with _moving(opened):
         had = str(client.get_registered_model(MODEL_NAME).aliases.get(CHAMPION, ""))
         if number:
             client.set_registered_model_alias(MODEL_NAME, CHAMPION, number)
@@ -224,7 +235,7 @@ def reigning(opened: Store, alias: str) -> str:
     Raises:
         StorageError: the store refuses.
     """
-    with _moving():
+    with _moving(opened):
         found = opened.client.search_registered_models(f"name = '{MODEL_NAME}'")
         number = found[0].aliases.get(alias) if found else None
         if number is None:

@@ -309,6 +309,22 @@ def test_store_that_refuses_leaves_what_is_served(
     assert [path.name for path in dest.iterdir() if path.name.startswith("v2")] == []
 
 
+@pytest.mark.parametrize("asked", ["to be opened", "to move the alias"])
+def test_store_that_another_process_holds_is_named_with_a_remedy(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copyfile(out / "mlflow.db", tmp_path / "mlflow.db")
+    said = rf"{tmp_path}/mlflow.db is locked by another process .*`mlflow ui`.* run this again, which is safe"
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, recorder(tmp_path) as store:
+        if asked == "to move the alias":
+            store.find("0")  # it is open
+        database.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StorageError, match=said):
+            store.crown("1")
+    assert champion(tmp_path) == "1"
+
+
 def test_real_server_moves_the_champion(
     server: str, recorded: tuple[str, str, str], tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
