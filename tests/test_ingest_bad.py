@@ -305,3 +305,24 @@ def test_empty_file_of_outcomes_is_no_error(tmp_path: Path) -> None:
     said = write_outcomes(tmp_path / "o.csv", [{"task_id": "", "correct": ""}])
     said.write_text("task_id,correct\n")
     assert ingest([tmp_path / "log"], [said], tmp_path / "evidence.parquet", now=NOW).waiting == 3
+
+
+NO_PATTERN = r"correct the name; .* no \* or \? in it is a pattern"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("out*.csv", rf"out\*\.csv: there is no such file: {NO_PATTERN}"),
+        ("", "a folder: name the files of outcomes in it"),
+    ],
+)
+def test_outcomes_that_are_not_there_or_a_folder_are_named_with_a_remedy(tmp_path: Path, name: str, said: str) -> None:
+    logs = write_log(tmp_path, log_rows(3))
+    with pytest.raises(TraceError, match=said):
+        ingest([logs], [tmp_path / name], tmp_path / "evidence.parquet", now=NOW)
+
+
+def test_pattern_in_the_place_of_logs_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"\*\.jsonl: there is no such file or folder: {NO_PATTERN}"):
+        ingest([tmp_path / "*.jsonl"], [], tmp_path / "evidence.parquet", now=NOW)

@@ -17,6 +17,7 @@ LINES = (".jsonl", ".ndjson")
 SUFFIXES = (".jsonl", ".parquet")
 # A file that was finished between the listing and the reading is looked for again so often.
 ATTEMPTS = 2
+AS_IT_STANDS = "it is taken as it stands, and no * or ? in it is a pattern"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def _inside(folder: Path) -> list[Path]:
 
 def _file(path: Path) -> Path:
     if not path.exists():
-        raise InputError(f"{path}: there is no such file or folder")
+        raise InputError(f"{path}: there is no such file or folder: correct the name; {AS_IT_STANDS}")
     if finished(path).suffix not in SUFFIXES:
         raise InputError(f"{path}: expected a folder of decision logs, or a file that ends in {' or '.join(SUFFIXES)}")
     return path

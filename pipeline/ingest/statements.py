@@ -15,7 +15,7 @@ from features.bags import Ints
 from features.errors import TraceError
 from pipeline.ingest.layouts import OUTCOMES, SAYING, SOURCES
 from pipeline.ingest.lines import Block, chunk
-from pipeline.ingest.logs import pieces
+from pipeline.ingest.logs import AS_IT_STANDS, finished, pieces
 from pipeline.ingest.once import numbers
 from pipeline.ingest.pool import in_order
 from pipeline.ingest.spill import FILE, PLACE
@@ -71,8 +71,10 @@ def read(files: Sequence[Path], progress: Callable[[int], object]) -> Statements
         progress: called with the number of rows read so far.
 
     Raises:
-        TraceError: names the file, the row and the field.
+        TraceError: a file is not there or a folder, or names the file, the row and the field.
     """
+    for path in files:
+        _check(path)
     tables, unknown, rows = list[pa.Table](), dict[str, None](), 0
     numbered = ((number, path, piece) for number, path in enumerate(files) for piece in pieces(path, OUTCOMES))
     for table, names in in_order(partial(_said, piece, path, number) for number, path, piece in numbered):
@@ -81,6 +83,13 @@ def read(files: Sequence[Path], progress: Callable[[int], object]) -> Statements
         rows += sum(map(len, table))
         progress(rows)
     return _statements(tables, tuple(files), tuple(unknown))
+
+
+def _check(path: Path) -> None:
+    if path.is_dir():
+        raise TraceError(f"{path}: a folder: name the files of outcomes in it")
+    if not path.exists() and not finished(path).exists():
+        raise TraceError(f"{path}: there is no such file: correct the name; {AS_IT_STANDS}")
 
 
 def of_log(keys: pa.Table, files: tuple[Path, ...]) -> Statements:
