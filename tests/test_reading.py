@@ -49,7 +49,7 @@ def place(suffix: str, row: int) -> str:
         ("flash_latency_s", "-0.5", "0 or more"),
         ("propensity", "1.5", "above 0 and at most 1"),
         ("chosen", "medium", "flash or pro"),
-        ("time", "yesterday", "isoformat"),
+        ("time", "yesterday", "expected ISO 8601"),
         ("tools", '{"name": "x"}', "list of tool definitions"),
         ("tools", "[", "JSON|Expecting"),
         ("prompt", "\0\0\0", "NUL"),
