@@ -70,6 +70,8 @@ def input_error(error: ValidationError, place: str) -> InputError:
         return InputError(f"{place}: {key}: {message}")
     if found["type"] in ("model_type", "dict_type"):
         return InputError(f"{place}: {key} = {_shown(found['input'])}: expected a table")
+    if found["type"] == "tuple_type":
+        return InputError(f"{place}: {key} = {_shown(found['input'])}: expected a list, as [{_shown(found['input'])}]")
     if found["type"] == "missing":
         return InputError(f"{place}: {key} is missing: add it")
     return InputError(f"{place}: {key} = {_shown(found['input'])}: {message}")

@@ -346,7 +346,7 @@ def test_unknown_key_of_peak_is_named_by_its_path() -> None:
         ({"output": "2.0"}, "output = '2.0': expected a valid number"),
         ({"output": True}, "output = True: expected a valid number"),
         ({"source": ""}, "source = '': String should have at least 1 character"),
-        ({"aliases": "old"}, "aliases = 'old': expected a valid tuple"),
+        ({"aliases": "old"}, "aliases = 'old': expected a list, as ['old']"),
         ({"start": "2026-01-01"}, "from = '2026-01-01': expected a date or a time without quotes, such as 2026-08-16T"),
         ({"start": 5}, "from = 5: expected a date or a time without quotes"),
         ({"peak": 2.0}, "peak = 2.0: expected a table"),
