@@ -326,3 +326,10 @@ def test_outcomes_that_are_not_there_or_a_folder_are_named_with_a_remedy(tmp_pat
 def test_pattern_in_the_place_of_logs_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"\*\.jsonl: there is no such file or folder: {NO_PATTERN}"):
         ingest([tmp_path / "*.jsonl"], [], tmp_path / "evidence.parquet", now=NOW)
+
+
+@pytest.mark.parametrize("outcomes", [False, True])
+def test_place_that_nobody_can_look_at_is_bad_input(tmp_path: Path, outcomes: bool) -> None:
+    long = tmp_path / ("x" * 300 + ".jsonl")  # as where a folder on the way has no permission, which root does not mind
+    with pytest.raises(InputError, match=r"xxx\.jsonl: cannot be read: File name too long"):
+        ingest([write_log(tmp_path, log_rows(3)) if outcomes else long], [long], tmp_path / "e.parquet", now=NOW)

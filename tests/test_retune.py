@@ -407,6 +407,11 @@ def test_folder_without_versions_is_named_and_nothing_is_made(
     assert slip.exists() is exists
 
 
+def test_folder_of_versions_that_nobody_can_look_at_is_bad_input(here: Place, months: dict[str, Month]) -> None:
+    with pytest.raises(InputError, match=r"it cannot be read \(File name too long\): train first"):
+        run(here.settings(months["kept"], out="x" * 300))
+
+
 def test_champion_whose_folder_is_gone_is_named(here: Place, months: dict[str, Month], priced: Any) -> None:
     made_by_hand(priced.folder, here.out)
     shutil.rmtree(here.out / "v1")

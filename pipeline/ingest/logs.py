@@ -43,7 +43,7 @@ def find(places: Sequence[Path]) -> Found:
     """
     files, damaged, others = set[Path](), set[Path](), set[Path]()
     for place in places:
-        if not place.is_dir():
+        if not there(place) or not place.is_dir():
             files.add(_file(place))
             continue
         inside = _inside(place)
@@ -68,11 +68,23 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _file(path: Path) -> Path:
-    if not path.exists():
+    if not there(path):
         raise InputError(f"{path}: there is no such file or folder: correct the name; {AS_IT_STANDS}")
     if finished(path).suffix not in SUFFIXES:
         raise InputError(f"{path}: expected a folder of decision logs, or a file that ends in {' or '.join(SUFFIXES)}")
     return path
+
+
+def there(path: Path) -> bool:
+    """Whether there is a file or a folder.
+
+    Raises:
+        InputError: nobody can tell: a folder on the way has no permission, or the name is too long.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def finished(path: Path) -> Path:

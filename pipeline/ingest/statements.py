@@ -15,7 +15,7 @@ from features.bags import Ints
 from features.errors import TraceError
 from pipeline.ingest.layouts import OUTCOMES, SAYING, SOURCES
 from pipeline.ingest.lines import Block, chunk
-from pipeline.ingest.logs import AS_IT_STANDS, finished, pieces
+from pipeline.ingest.logs import AS_IT_STANDS, finished, pieces, there
 from pipeline.ingest.once import numbers
 from pipeline.ingest.pool import in_order
 from pipeline.ingest.spill import FILE, PLACE
@@ -86,10 +86,10 @@ def read(files: Sequence[Path], progress: Callable[[int], object]) -> Statements
 
 
 def _check(path: Path) -> None:
+    if not there(path) and not there(finished(path)):
+        raise TraceError(f"{path}: there is no such file: correct the name; {AS_IT_STANDS}")
     if path.is_dir():
         raise TraceError(f"{path}: a folder: name the files of outcomes in it")
-    if not path.exists() and not finished(path).exists():
-        raise TraceError(f"{path}: there is no such file: correct the name; {AS_IT_STANDS}")
 
 
 def of_log(keys: pa.Table, files: tuple[Path, ...]) -> Statements:

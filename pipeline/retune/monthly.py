@@ -81,12 +81,16 @@ def retune(settings: Settings, step: Step = lambda _: None) -> Ended:
 
 def _folder(name: str) -> Path:
     """The folder of versions, which a retune does not make: a slip would be a folder, a store and a history."""
-    if not artifact.versions(out := Path(name)):
+    out = Path(name)
+    try:
+        if artifact.versions(out):
+            return out
         missing = "there is no version in it" if out.is_dir() else "there is no such folder"
-        raise InputError(
-            f"[retune] out = {name!r}: {missing}: train first (tier-router train --out {name}), or correct 'out'"
-        )
-    return out
+    except OSError as error:  # a folder on the way has no permission
+        missing = f"it cannot be read ({error.strerror})"
+    raise InputError(
+        f"[retune] out = {name!r}: {missing}: train first (tier-router train --out {name}), or correct 'out'"
+    )
 
 
 def _retuned(
