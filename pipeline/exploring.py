@@ -64,7 +64,7 @@ def scale_of(gain: NDArray[np.floating], threshold: float) -> float | None:
 def _times(away: NDArray[np.floating], scale: float) -> NDArray[np.float64]:
     """How many times the mean each is explored, float64[N]."""
     inverse = np.divide(scale, away, out=np.full(len(away), np.inf), where=away > 0)
-    return np.clip(inverse, LEAST, MOST)
+    return np.asarray(inverse.clip(LEAST, MOST))
 
 
 def _room(explore: float) -> float:
