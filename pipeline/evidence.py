@@ -66,6 +66,12 @@ class Evidence:
         """Rows of which both tiers were asked for certain, bool[N]."""
         return np.asarray(self.asked.all(1))
 
+    @classmethod
+    def labelled(cls, rows: Observed) -> Evidence:
+        """Rows of which both outcomes are known, as an audit: both tiers were asked for certain."""
+        certain, blank = np.ones(rows.outcomes.shape), np.full(len(rows), "", object)
+        return cls(rows, certain > 0, certain, blank, blank)
+
     def take(self, rows: NDArray[np.integer]) -> Evidence:
         """Some of the rows, in that order."""
         return Evidence(

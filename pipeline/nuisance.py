@@ -111,6 +111,17 @@ def nuisances(asked: Asked, seed: int, folds: int = FOLDS, expected: Reals | Non
     return Nuisances(expected, np.maximum(arrival, LEAST_ARRIVAL))
 
 
+def regressed(design: Reals, targets: Reals, other: Reals) -> Reals:
+    """What targets in a range, float64[N], come to on other rows, float64[M], by one regression; see `nuisances`.
+
+    Args:
+        design, other: float64[N, F] and float64[M, F], with N and M at least 1.
+        targets: of the first.
+    """
+    both = _standardised(np.concatenate([design, other]))
+    return _predicted(both[: len(design)], targets, both[len(design) :], 0.0)
+
+
 def _standardised(design: Reals) -> Reals:
     """The columns with mean 0 and variance 1, constant ones 0, and a last one of ones, float64[N, F + 1]."""
     spread = design.std(axis=0)

@@ -72,7 +72,8 @@ def prices(flash: float = 0.2) -> Any:
 
 
 def drift(now: Evidence, before: Observed | None = None, names: Any = NAMES, tariffs: Any = None) -> Drift:
-    return measure(before or population(3000, 0), now, names, tariffs or (prices(), prices()), 0)
+    reference = Evidence.labelled(before or population(3000, 0))
+    return measure(reference, now, names, tariffs or (prices(), prices()), 0)
 
 
 def alarms(found: Drift) -> set[str]:
@@ -271,6 +272,104 @@ def test_copies_in_a_group_make_nothing_more_certain() -> None:
     assert p_values[0] == pytest.approx(p_values[1])
 
 
+# --- logged decisions as the reference --------------------------------------------------------------------------------
+
+
+def beside(before: Evidence, now: Evidence) -> Drift:
+    return measure(before, now, NAMES, (prices(), prices()), 0)
+
+
+@pytest.mark.parametrize("explored", [0.0, 0.1])
+def test_an_audit_as_the_reference_finds_what_labelled_rows_do(explored: float) -> None:
+    before, now = population(2000, 0, copies=2), month(flipped(population(2000, 1), 0, 0.1), 1, explored=explored)
+    ours, theirs = (beside(each, now) for each in (month(before, 0, audit=True), Evidence.labelled(before)))
+    assert json.dumps(ours.printed()) == json.dumps(theirs.printed())
+
+
+def test_findings_beside_labelled_rows_are_means_over_all_of_them() -> None:
+    """Of rows that are certain nothing is weighed."""
+    before, now = population(2000, 0, copies=2), month(population(2000, 1), 1)
+    found = beside(Evidence.labelled(before), now)
+    assert finding(found, "Base rate of flash").before == before.outcomes[:, 0].mean()
+    always = replace(now, chances=np.ones_like(now.chances))
+    gap = 100 * (before.outcomes - before.probabilities)[:, 0].mean()
+    assert finding(beside(Evidence.labelled(before), always), "Calibration of flash").before == pytest.approx(gap)
+
+
+def test_a_month_of_what_was_logged_before_raises_no_alarm() -> None:
+    found = beside(month(population(3000, 0), 0, missing=0.3), month(population(3000, 1), 1, missing=0.2))
+    assert not found.alarm
+    assert found.tested == 9 + 3 + 4
+
+
+def test_a_worse_tier_is_found_beside_logged_decisions_that_knew_it_better() -> None:
+    found = beside(month(population(6000, 0), 0), month(flipped(population(6000, 1), 0, 0.15), 1))
+    assert "Calibration of flash" in alarms(found)
+
+
+def test_a_tier_that_was_as_bad_before_is_no_news() -> None:
+    before, now = (month(flipped(population(6000, seed), 0, 0.3), seed) for seed in (0, 1))
+    assert "Calibration of flash" in alarms(drift(now))
+    assert not beside(before, now).alarm
+
+
+def test_the_reference_is_unbiased_under_exploration_and_missing_outcomes() -> None:
+    before = flipped(population(40_000, 0), 0, 0.3)
+    found = beside(month(before, 0, explored=0.3, missing=0.4), month(population(3000, 1), 1))
+    assert finding(found, "Base rate of flash").before == pytest.approx(before.outcomes[:, 0].mean(), abs=0.015)
+
+
+def test_a_reference_that_another_router_logged_is_held_against_what_both_asked() -> None:
+    """Wrong about flash where it was seldom asked before: the month, which asks it half the time, has not changed."""
+    before, now = population(40_000, 0), population(40_000, 1)
+    before, now = (
+        replace(each, outcomes=np.where((each.gain >= THRESHOLD)[:, None], [[0.0, 1.0]], each.outcomes))
+        for each in (before, now)
+    )
+    found = finding(beside(month(before, 0, explored=0.1), month(now, 1, explored=1.0)), "Calibration of flash")
+    assert found.before < -1
+    assert found.value == pytest.approx(0, abs=1)
+    assert found.verdict == STEADY
+
+
+def test_a_reference_of_which_one_row_counts_for_hundreds_is_not_taken_for_certain() -> None:
+    found = beside(month(population(1000, 0), 0, explored=0.02), month(population(3000, 1), 1, audit=True))
+    assert (finding(found, "Base rate of pro").p_value or 0) > 0.2
+
+
+@pytest.mark.parametrize(
+    ("sides", "told"),
+    [
+        ((1.0, 0.0), "in the requests that the router was chosen on: 50"), ((0.0, 1.0), "in this month: 50"),
+        ((1.0, 1.0), "in this month and in the requests that the router was chosen on: 50"),
+    ],
+)  # fmt: skip
+def test_the_side_that_has_too_few_answers_is_named(sides: tuple[float, float], told: str) -> None:
+    before, now = (month(population(1000, seed), seed, missing=missing) for seed, missing in enumerate(sides))
+    found = finding(beside(before, now), "Calibration of flash")
+    assert found.verdict == UNTESTED
+    assert told in found.meaning
+
+
+def test_a_reference_that_never_explored_has_a_calibration_but_no_base_rate() -> None:
+    before = month(population(6000, 0), 0, explored=0.0)
+    worse = flipped(population(6000, 1), 0, 0.15)
+    rate = finding(beside(before, month(worse, 1)), "Base rate of flash")
+    assert rate.verdict == UNTESTED
+    assert "In the requests that the router was chosen on" in rate.meaning
+    assert "Calibration of flash" in alarms(beside(before, month(worse, 1, explored=0.0)))
+
+
+def test_what_a_month_is_compared_with_is_told() -> None:
+    before, now = population(300, 0), month(population(300, 1), 1)
+    times = np.datetime64("2026-02-01T12:00", "us") + np.arange(300) * np.timedelta64(1, "h")
+    logged = month(replace(before, time=times), 0)
+    assert "300 labelled rows that the champion was measured on" in page(beside(Evidence.labelled(before), now))
+    said = "300 logged decisions of 2026-02-01 to 2026-02-13 that the champion was chosen on"
+    assert said in page(beside(logged, now))
+    assert "300 logged decisions that the champion was chosen on" in page(beside(month(before, 0), now))
+
+
 # --- models and prices ------------------------------------------------------------------------------------------------
 
 
@@ -317,7 +416,7 @@ def test_months_of_the_same_traffic_raise_the_alarm_at_most_as_often_as_the_leve
     raised = 0
     for seed in range(QUIET_MONTHS):
         before, now = population(250, 2 * seed), population(200, 2 * seed + 1)
-        found = measure(before, month(now, seed), NAMES, (prices(), prices()), seed, 0.2)
+        found = measure(Evidence.labelled(before), month(now, seed), NAMES, (prices(), prices()), seed, 0.2)
         raised += any(one.adjusted is not None and one.adjusted <= 0.2 for one in found.findings)
     assert binomtest(raised, QUIET_MONTHS, 0.2, alternative="greater").pvalue > 0.01
     assert raised > 0.05 * QUIET_MONTHS
@@ -485,5 +584,6 @@ def test_the_page_says_when_prices_changed_and_when_there_is_too_little() -> Non
 
 
 def test_answers_are_those_of_the_tiers_in_order() -> None:
-    names = [each.name for each in answers(population(500, 0), month(population(500, 1), 1), 0)]
+    reference = Evidence.labelled(population(500, 0))
+    names = [each.name for each in answers(reference, month(population(500, 1), 1), 0)]
     assert names[:4] == ["Base rate of flash", "Calibration of flash", "Base rate of pro", "Calibration of pro"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.costs import BYTES_PER_WORD, REQUESTS
 from pipeline.drift.finding import ALARM, RETUNE, STEADY, UNTESTED, Finding
-from pipeline.observed import Observed
+from pipeline.evidence import Evidence
 from pipeline.prices import Price
 from pipeline.schema import TIERS
 
@@ -49,14 +49,15 @@ def _names(title: str, tier: str, what: str, before: frozenset[str], now: frozen
     )  # fmt: skip
 
 
-def prices(before: Printed, now: Printed, reference: Observed) -> Iterator[Finding]:
+def prices(before: Printed, now: Printed, reference: Evidence) -> Iterator[Finding]:
     """The price of a call of each tier.
 
     Args:
         before, now: tariffs as `Tariff.printed` gives them; the amounts are those of the requests before.
         reference: the requests.
     """
-    words = float((reference.words + reference.context_bytes / BYTES_PER_WORD).mean())
+    rows = reference.rows
+    words = float((rows.words + rows.context_bytes / BYTES_PER_WORD).mean())
     for tier in TIERS:
         usage = before["tiers"][tier]
         entries = [tariff["tiers"][tier]["price"] for tariff in (before, now)]

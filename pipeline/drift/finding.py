@@ -76,12 +76,14 @@ class Drift:
     Attributes:
         findings: by topic.
         level: largest probability that a month like the reference raises the alarm.
+        reference: what the month is compared with, in words.
         rows, groups: of the reference and of the month.
         prices_changed: whether a price is another one; no alarm, but a reason to choose the threshold anew.
     """
 
     findings: tuple[Finding, ...]
     level: float
+    reference: str
     rows: tuple[int, int]
     groups: tuple[int, int]
     prices_changed: bool
@@ -110,6 +112,7 @@ class Drift:
         return {
             "alarm": self.alarm,
             "level": self.level,
+            "reference": self.reference,
             "rows": list(self.rows),
             "groups": list(self.groups),
             "prices_changed": self.prices_changed,

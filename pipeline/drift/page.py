@@ -98,13 +98,13 @@ def _notes(drift: Drift) -> Iterator[str]:
     """What the alarm rests on, what it is worth, and what else is to be done."""
     (before, now), (before_groups, now_groups) = drift.rows, drift.groups
     yield (
-        f"The month has {now:,} requests in {now_groups:,} groups; the router was measured on {before:,} in "
-        f"{before_groups:,}. The requests of a group count once."
+        f"The month has {now:,} requests in {now_groups:,} groups. It is compared with {before:,} "
+        f"{drift.reference}, in {before_groups:,} groups. The requests of a group count once."
     )
     if drift.tested:
         yield (
-            f"Of months like those the router was measured on, at most {drift.level:.0%} raise the alarm by chance: "
-            f"the {drift.tested} tests share that level."
+            f"Of months in which nothing moved, at most {drift.level:.0%} raise the alarm by chance: the "
+            f"{drift.tested} tests share that level."
         )
     if drift.prices_changed:
         yield CHANGED

@@ -1,4 +1,4 @@
-"""Whether a month's requests are still those that the router was measured on; outcomes are not looked at."""
+"""Whether a month's requests are still those that the router was chosen on; outcomes are not looked at."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from features.bags import Ints
 from features.graph import FEATURES, LOGARITHMS
 from pipeline.drift.distance import Mean, bins, counted, homogeneity, one_per_group, psi, same_mean, told_apart
 from pipeline.drift.finding import Finding
+from pipeline.evidence import Evidence
 from pipeline.metrics import Reals
 from pipeline.observed import Observed
 
@@ -48,11 +49,11 @@ class Pair:
     seed: int
 
     @classmethod
-    def of(cls, before: Observed, now: Observed, seed: int) -> Pair:
+    def of(cls, before: Evidence, now: Evidence, seed: int) -> Pair:
         """Draw the rows."""
         random = np.random.default_rng(seed)
-        rows = [one_per_group(each.groups, random) for each in (before, now)]
-        return cls(before, now, rows[0], rows[1], seed)
+        rows = [one_per_group(each.rows.groups, random) for each in (before, now)]
+        return cls(before.rows, now.rows, rows[0], rows[1], seed)
 
     @property
     def enough(self) -> bool:
@@ -157,7 +158,7 @@ def _together(pair: Pair) -> Finding:
         value=area,
         kind="score",
         measure="AUC",
-        meaning="How well a classifier tells these requests from those of the training; 0.5 is a coin toss.",
+        meaning="How well a classifier tells these requests from those the router was chosen on; 0.5 is a coin toss.",
         material=MOVED_AUC,
         still=0.5,
         p_value=p_value,

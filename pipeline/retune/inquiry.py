@@ -18,6 +18,7 @@ from pipeline.costs import Tariff
 from pipeline.drift.facts import Deployed
 from pipeline.drift.finding import Drift
 from pipeline.drift.measure import measure
+from pipeline.evidence import Evidence
 from pipeline.frontier import Rules
 from pipeline.gate import Verdict
 from pipeline.ingest import clocks
@@ -134,7 +135,8 @@ def _drift(champion: Champion, gathered: Material, division: Division, tariff: T
     }
     names = {tier: (before[tier], gathered.deployed[tier]) for tier in TIERS}
     tariffs = champion.manifest["tariff"], tariff.printed()
-    return measure(Observed.concatenate([held.tune, held.test]), newest, names, tariffs, seed)
+    reference = Evidence.labelled(Observed.concatenate([held.tune, held.test]))
+    return measure(reference, newest, names, tariffs, seed)
 
 
 def _named(name: str | None) -> frozenset[str]:

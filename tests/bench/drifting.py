@@ -2,7 +2,8 @@
 
 The router is fitted on some groups of the bundle; all months are made of the others, which stand for the world. Months
 without drift split them at random, so nothing but chance tells the halves apart. Months with drift are drawn from them
-with replacement, whole groups, so that a month can be large.
+with replacement, whole groups, so that a month can be large. What a month is compared with are labelled rows, or logged
+decisions such as a retuned version keeps: by the threshold that serves now, by another one, or by another router.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from tests.bench.table import Line
 QUIET_MONTHS, MOVED_MONTHS = 500, 100
 SIZES = (5_000, 20_000)
 REFERENCE_ROWS = 5_000
+LOGGED_REFERENCES = (500, 1_600, 5_000)
 EXPLORED, MISSING = 0.02, 0.3
 TO_PRO = 0.3  # share of the world that the logging router sends
+TO_PRO_BEFORE = 0.6
 WORKERS = 2
 SAME = {tier: (Deployed(), Deployed()) for tier in TIERS}
 UNPRICED = {"tiers": {tier: {"price": None} for tier in TIERS}}
@@ -41,10 +44,10 @@ Rows = np.ndarray
 
 @dataclass(frozen=True)
 class World:
-    """Requests that the router was not fitted on, and the threshold it serves them by."""
+    """Requests that the router was not fitted on, and their gains by one that was fitted on less of the same."""
 
     rows: Observed
-    threshold: float
+    other_gain: Rows
 
     def draw(self, size: int, random: np.random.Generator, weight: Rows | None = None) -> Observed:
         """About so many rows, whole groups with replacement, each draw a group of its own; groups may weigh more."""
@@ -57,10 +60,16 @@ class World:
         rows = self.rows.take(order[np.repeat(first[drawn], sizes) + within])
         return replace(rows, groups=np.repeat(np.arange(len(drawn)), sizes))
 
-    def logged(self, rows: Observed, random: np.random.Generator, explored: float = EXPLORED) -> Evidence:
-        """The rows as a service that explores logs them; some outcomes never arrive, more of long prompts."""
+    def logged(
+        self, rows: Observed, random: np.random.Generator, explored: float = EXPLORED, wanted: Rows | None = None
+    ) -> Evidence:
+        """The rows as a service that explores logs them; some outcomes never arrive, more of long prompts.
+
+        The router sends to pro what is wanted there, bool[N], or the share `TO_PRO`.
+        """
         size = len(rows)
-        of_pro = np.where(rows.gain >= self.threshold, 1 - explored / 2, explored / 2)
+        wanted = rows.gain >= np.quantile(self.rows.gain, 1 - TO_PRO) if wanted is None else wanted
+        of_pro = np.where(wanted, 1 - explored / 2, explored / 2)
         to_pro = random.random(size) < of_pro
         asked, chances = np.stack([~to_pro, to_pro], 1), np.stack([1 - of_pro, of_pro], 1)
         lost = random.random(size) < MISSING * (0.5 + (rows.words > np.median(rows.words)))
@@ -75,9 +84,15 @@ def run(data: Data) -> list[Line]:
     world = made(data)
     data.say(f"drift: {QUIET_MONTHS} months without any")
     lines = [_quiet(world, EXPLORED), _quiet(world, 0.0)]
+    lines += [
+        _quiet_logged(world, "by the same router", world.rows.gain, TO_PRO),
+        _quiet_logged(world, "by another threshold", world.rows.gain, TO_PRO_BEFORE),
+        _quiet_logged(world, "by another router", world.other_gain, TO_PRO),
+    ]
     for what, change in CHANGES.items():
         data.say(f"drift: {what}")
         lines += [_moved(world, what, change, size) for size in SIZES]
+        lines += [_moved(world, what, change, size, logged) for size in SIZES for logged in LOGGED_REFERENCES]
     return lines
 
 
@@ -88,8 +103,9 @@ def made(data: Data) -> World:
     fit = traces.take(divided.fit[: len(divided.fit) * 2 // 3])
     kept = ~np.isin(traces.group, np.unique(fit.group))
     fitted, _ = router.fit(fit, Smoothing())
-    rows = observe(fitted, traces.take(np.flatnonzero(kept)), 0).observed
-    return World(rows, float(np.quantile(rows.gain, 1 - TO_PRO)))
+    others = traces.take(np.flatnonzero(kept))
+    worse, _ = router.fit(fit.take(np.arange(len(fit) // 10)), Smoothing())
+    return World(observe(fitted, others, 0).observed, observe(worse, others, 0).observed.gain)
 
 
 def unlike(world: World, now: Observed, random: np.random.Generator) -> Rows:
@@ -141,24 +157,47 @@ CHANGES: dict[str, Callable[[World, int, np.random.Generator], Observed]] = {
 def _quiet(world: World, explored: float) -> Line:
     def month(seed: int) -> tuple[str, ...]:
         random = np.random.default_rng(seed)
-        half = random.random(world.rows.groups.max() + 1)[world.rows.groups] < 0.5
+        half = _half(world, random)
         before, now = (world.rows.take(np.flatnonzero(side)) for side in (half, ~half))
-        return alarms(before, world.logged(now, random, explored), seed)
+        return alarms(Evidence.labelled(before), world.logged(now, random, explored), seed)
 
     what = f"months of the same distribution that raise the alarm, {explored:.0%} explored"
     return _line(what, [*_all(month, QUIET_MONTHS)], len(world.rows) // 2, goals.FALSE_ALARMS)
 
 
-def _moved(world: World, what: str, change: Callable[..., Observed], size: int) -> Line:
+def _quiet_logged(world: World, how: str, gain: Rows, to_pro: float) -> Line:
+    """What the month is compared with was logged too, by gains of which the highest went to pro."""
+    wanted = gain >= np.quantile(gain, 1 - to_pro)
+
+    def month(seed: int) -> tuple[str, ...]:
+        random = np.random.default_rng(seed)
+        half = _half(world, random)
+        before, now = (world.rows.take(np.flatnonzero(side)) for side in (half, ~half))
+        return alarms(world.logged(before, random, wanted=wanted[half]), world.logged(now, random), seed)
+
+    what = f"months of the same distribution that raise the alarm beside decisions that were logged {how}"
+    return _line(what, [*_all(month, QUIET_MONTHS)], len(world.rows) // 2, goals.FALSE_ALARMS)
+
+
+def _half(world: World, random: np.random.Generator) -> Rows:
+    """Half of the groups, bool[N]."""
+    return np.asarray(random.random(world.rows.groups.max() + 1)[world.rows.groups] < 0.5)
+
+
+def _moved(world: World, what: str, change: Callable[..., Observed], size: int, logged: int = 0) -> Line:
+    """Beside labelled rows, or beside so many logged ones."""
+
     def month(seed: int) -> tuple[str, ...]:
         random = np.random.default_rng([seed, size])
-        before = world.draw(REFERENCE_ROWS, random)
+        rows = world.draw(logged or REFERENCE_ROWS, random)
+        before = world.logged(rows, random) if logged else Evidence.labelled(rows)
         return alarms(before, world.logged(change(world, size, random), random), seed)
 
-    return _line(f"months that raise the alarm, changed: {what}", [*_all(month, MOVED_MONTHS)], size)
+    beside = f" beside {logged:,} logged decisions" if logged else ""
+    return _line(f"months that raise the alarm{beside}, changed: {what}", [*_all(month, MOVED_MONTHS)], size)
 
 
-def alarms(before: Observed, now: Evidence, seed: int) -> tuple[str, ...]:
+def alarms(before: Evidence, now: Evidence, seed: int) -> tuple[str, ...]:
     """The names of what raises the alarm."""
     return tuple(one.name for one in measure(before, now, SAME, (UNPRICED, UNPRICED), seed, LEVEL).alarms)
 
