@@ -37,7 +37,7 @@ RANKED = (
     ("auroc", "AUROC", "score"),
 )
 FACTS = {
-    "Data": ("data", "retuned_on", "held_out"),
+    "Data": ("data", "retuned_on", "held_out", "chosen_on"),
     "Operating point": ("operating_point", "objective"),
     "Certificate": ("certificate",),
     "Costs": ("cost_unit", "costs_estimated", "costs", "tariff"),

@@ -13,7 +13,7 @@ import onnx
 
 from features.errors import InputError, LearningError
 from features.graph import session
-from pipeline import artifact, costs, diagnosis, export, held_out, manifest, parts, report
+from pipeline import artifact, chosen_on, costs, diagnosis, export, held_out, manifest, parts, report
 from pipeline.config import Aim
 from pipeline.findings import Findings
 from pipeline.held_out import HeldOut
@@ -67,6 +67,7 @@ def retune(
     held, rows = held_out.read(folder, known["held_out"]), known.get("retuned_on", stated(known["data"]))
     if paths and not (all(path.is_file() for path in paths) and digest(paths) == rows["sha256"]):
         held, rows = asked(models, known, held, paths, step)
+        known = {name: value for name, value in known.items() if name != "chosen_on"}  # but on these traces
     step("tuning")
     tariff = costs.learn(settings, rows["models"], held.tune, aim.priced_at)
     priced = Priced.of(held, tariff, int(known["config"]["seed"]))
@@ -88,6 +89,8 @@ def retune(
             "tiers": manifest.tiers(rows["models"], settings, tariff),
             "held_out": held_out.write(new, held),
         }  # fmt: skip
+        if "chosen_on" in known:
+            chosen_on.copy(folder, known["chosen_on"], new)
         described["config"] = {**known["config"], **aim.printed(), "settings": settings.printed()}
         complete = write(models, new, described, held, tuned)
         if (pickled := folder / "router.joblib").exists():

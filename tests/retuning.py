@@ -133,10 +133,12 @@ def place(version: Path, folder: Path) -> Place:
 
 
 def month(version: Path, folder: Path, *, flash: float | None = AS_BEFORE, count: int = ENOUGH, audits: int = 400,
-          explore: float = 0.1) -> Month:  # fmt: skip
-    """A month that a version decided, in which flash is right with a chance of its own."""
+          explore: float = 0.1, half: int | None = None) -> Month:  # fmt: skip
+    """A month that a version decided, in which flash is right with a chance of its own; or a random half of it."""
     folder.mkdir()
-    rows, asked = answered(requests(count, 1), flash, 5), answered(requests(audits, 9), flash, 6)
+    drawn = requests(count, 1)
+    drawn = drawn if half is None else random.Random(3).sample(drawn, count)[half::2]
+    rows, asked = answered(drawn, flash, 5), answered(requests(audits, 9), flash, 6)
     for at, row in enumerate(asked):
         row["time"] = (BEGIN + timedelta(days=20, seconds=at)).isoformat()
     logged = log(folder / "logs", version, rows, explore=explore)

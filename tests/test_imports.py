@@ -16,7 +16,7 @@ WAIT_SECONDS = 120
 ORDER = (
     "beside", "alone", "limits", "listening", "tables", "prices", "endpoint", "settings", "schema", "usage", "reading",
     "traces", "parts", "metrics", "guarantee", "sequential", "heads", "router", "observed", "evidence", "weights",
-    "costs", "frontier", "artifact", "pointer", "history", "row_file", "held_out",
+    "costs", "frontier", "artifact", "pointer", "history", "row_file", "held_out", "chosen_on",
     "sample", "objective", "certificate", "findings", "config", "tune", "served", "golden", "exploring",
     "export", "baselines", "policies", "rivals", "cascade", "money", "diagnosis", "generalisation", "evaluate",
     "manifest", "plan", "numerals", "worth", "spoken", "figures", "report", "recorder", "tracking", "registry", "train",

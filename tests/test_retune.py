@@ -13,19 +13,21 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import write_rows
+from conftest import generate, write_rows
 from made_up import CONFIG
 from production import BEGIN, audit, log, outcomes, requests
 from retuning import BETTER, FEW, Month, Place, digest_of, month, place, recorded, turned_about
 from shipping import another
 
 from features.errors import ArtifactError, InputError, StorageError
-from pipeline import artifact, cli, costs, history, sibling
+from pipeline import artifact, chosen_on, cli, costs, history, sibling
 from pipeline.alone import alone
 from pipeline.console import KEPT, NOT_ENOUGH
+from pipeline.drift.finding import STEADY, Drift
 from pipeline.pointer import name_of
-from pipeline.retune import material, monthly, record
+from pipeline.retune import material, monthly, record, standing
 from pipeline.retune.monthly import Ended, retune
+from pipeline.served import Files
 from pipeline.settings import Delivery, Settings, read, restored
 from pipeline.ship import rollback, ship
 from pipeline.verified import verify
@@ -118,6 +120,28 @@ def test_promoted_version_is_whole_and_knows_what_it_came_from(done: Callable[[s
     assert about["audited_at"].startswith(f"{BEGIN + timedelta(days=20):%Y-%m-%d}")
 
 
+def test_new_threshold_keeps_the_decisions_it_was_chosen_on(done: Callable[[str], Done]) -> None:
+    promoted = done("promoted")
+    assert promoted.ended.found is not None
+    assert promoted.ended.found.learned is not None
+    assert promoted.ended.found.learned.coefficients == "kept"
+    assert_decisions_are_kept_as_the_version_sees_them(promoted.made)
+
+
+def test_tuned_anew_a_version_keeps_its_decisions_unless_it_is_chosen_on_other_traces(
+    done: Callable[[str], Done], tmp_path: Path
+) -> None:
+    again = done("promoted").copied(tmp_path)
+    made = again.out / done("promoted").made.name
+    aim, said = sibling.standing(made)
+    traces = write_rows(tmp_path / "others.jsonl", generate(600, 5, usage=True))
+    own, others = (sibling.retune(made, paths, aim, said, again.registry) for paths in ((), (traces,)))
+    assert (own.folder / chosen_on.FILE).read_bytes() == (made / chosen_on.FILE).read_bytes()
+    assert standing.opened(own.folder).chosen_on is not None
+    assert not (others.folder / chosen_on.FILE).exists()
+    assert standing.opened(others.folder).chosen_on is None
+
+
 def test_settings_and_aim_of_the_champion_hold_where_the_file_names_none(
     done: Callable[[str], Done], priced: Any
 ) -> None:
@@ -190,7 +214,18 @@ def test_new_coefficients_are_promoted_and_the_same_evidence_is_decided_once(
     assert (again.again, again.promoted, again.decision) == (True, True, ended.decision)
     assert "learning" not in steps
     assert (len(here.lines), here.versions) == (1, ["v1", "v2"])
+    assert_decisions_are_kept_as_the_version_sees_them(here.out / "v2")
     assert_nothing_is_certified_on_what_was_learned_from(here)
+
+
+def assert_decisions_are_kept_as_the_version_sees_them(folder: Path) -> None:
+    champion = standing.opened(folder)
+    kept = champion.chosen_on
+    assert kept is not None
+    assert len(kept) == champion.manifest["chosen_on"]["rows"] > 500
+    assert kept.asked.sum(1).tolist() == [1] * len(kept)
+    (scores,) = Files.open(folder).scorer.run(["probabilities"], {"features": kept.rows.features})
+    assert kept.rows.probabilities == pytest.approx(scores, abs=1e-6)
 
 
 def assert_nothing_is_certified_on_what_was_learned_from(here: Place) -> None:
@@ -542,6 +577,93 @@ def test_alias_is_moved_to_what_is_served(done: Callable[[str], Done], tmp_path:
     run(apart.settings(promoted.month))
     assert apart.registry.reigning() == digest_of(promoted.made)
     assert apart.served == promoted.ended.served
+
+
+SNAPSHOTS = ("small-1", "small-2")
+
+
+def by_two_snapshots(month: Month) -> Month:
+    """Whose flash two snapshots answered for, in turns."""
+    (path,) = month.logs.iterdir()
+    logged = [json.loads(line) for line in path.read_text().splitlines()]
+    turns = [row | {"flash_model": SNAPSHOTS[at % 2]} if "flash_model" in row else row for at, row in enumerate(logged)]
+    write_rows(path, turns)
+    return month
+
+
+@pytest.fixture(scope="module")
+def after_a_shift(priced: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Month]:
+    """A place whose champion was chosen on a month of a better flash, and the next month, in which flash is as good."""
+    folder = tmp_path_factory.mktemp("shift")
+    first = by_two_snapshots(month(priced.folder, folder / "first", flash=BETTER, count=20_000, half=0))
+    made = place(priced.folder, folder / "place")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.retune.monthly.recorder", recorded)
+        ended, _ = run(made.settings(first))
+    assert ended.promoted
+    assert ended.found is not None
+    assert ended.found.drift is not None
+    assert {"Calibration of flash", "Model of flash"} <= {one.name for one in ended.found.drift.alarms}
+    second = month(made.out / "v2", folder / "second", flash=BETTER, count=20_000, half=1)
+    return made, by_two_snapshots(second)
+
+
+def drifted(place: Place, month: Month) -> Drift:
+    """What a retune finds to have moved in the logs; audits of these months have other contexts."""
+    found = run(place.settings(month, audit=()))[0].found
+    assert found is not None
+    assert found.drift is not None
+    return found.drift
+
+
+@pytest.fixture
+def shifted(after_a_shift: tuple[Place, Month], tmp_path: Path) -> tuple[Place, Month]:
+    """The same in folders of the test's own."""
+    made, second = after_a_shift
+    return Place(shutil.copytree(made.out, tmp_path / "out"), shutil.copytree(made.dest, tmp_path / "dest")), second
+
+
+def test_month_like_that_the_champion_was_chosen_on_raises_no_alarm(shifted: tuple[Place, Month]) -> None:
+    drift = drifted(*shifted)
+    assert [one.name for one in drift.alarms] == []
+    assert drift.reference.startswith("logged decisions of ")
+    assert f"It is compared with {drift.rows[0]:,} {drift.reference}" in pages(shifted[0])
+
+
+def pages(place: Place) -> str:
+    return "".join(path.read_text(encoding="utf-8") for path in (place.out / record.FOLDER).glob(f"*/{record.PAGE}"))
+
+
+def test_two_models_that_answered_for_a_tier_before_are_no_news(shifted: tuple[Place, Month]) -> None:
+    told = next(one for one in drifted(*shifted).findings if one.name == "Model of flash")
+    assert (told.before, told.now, told.verdict) == ("small-1, small-2", "small-1, small-2", STEADY)
+
+
+def test_version_that_kept_no_decisions_is_held_against_its_labelled_rows(shifted: tuple[Place, Month]) -> None:
+    place, second = shifted
+    known = artifact.read_manifest(place.out / "v2")
+    del known["chosen_on"]
+    (place.out / "v2" / artifact.MANIFEST).write_text(json.dumps(known))
+    (place.out / "v2" / chosen_on.FILE).unlink()
+    drift = drifted(place, second)
+    assert {"Calibration of flash", "Model of flash"} <= {one.name for one in drift.alarms}
+    assert drift.reference.startswith("labelled rows")
+
+
+def test_kept_decisions_that_are_too_few_give_way_to_labelled_rows(
+    shifted: tuple[Place, Month], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chosen_on, "FEWEST_GROUPS", 10_000)
+    drift = drifted(*shifted)
+    assert drift.reference.startswith("labelled rows")
+    assert "Model of flash" not in {one.name for one in drift.alarms}
+
+
+def test_champion_whose_decisions_are_damaged_is_refused(shifted: tuple[Place, Month]) -> None:
+    place, second = shifted
+    (place.out / "v2" / chosen_on.FILE).write_bytes(b"")
+    with pytest.raises(ArtifactError, match=f"{chosen_on.FILE} is not the file that its manifest describes: restore"):
+        run(place.settings(second))
 
 
 def test_without_a_folder_to_ship_to_the_alias_alone_moves(here: Place, months: dict[str, Month]) -> None:

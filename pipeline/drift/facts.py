@@ -25,6 +25,10 @@ class Deployed:
     models: frozenset[str] = frozenset()
     fingerprints: frozenset[str] = frozenset()
 
+    def printed(self) -> dict[str, list[str]]:
+        """As a manifest holds it."""
+        return {"models": sorted(self.models), "fingerprints": sorted(self.fingerprints)}
+
 
 def deployments(names: Mapping[str, tuple[Deployed, Deployed]]) -> Iterator[Finding]:
     """Models and fingerprints of each tier, before and now."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from features.errors import LearningError, TargetError
+from pipeline import chosen_on
 from pipeline.certificate import tested
 from pipeline.challenger import Proposal, Sees, propose, seen
 from pipeline.config import Aim
@@ -125,22 +126,30 @@ def inquire(
 
 
 def _drift(champion: Champion, gathered: Material, division: Division, tariff: Tariff) -> Drift:
-    held, seed = champion.held, _seed(champion)
+    seed = _seed(champion)
     rows = division.newest[drawn(len(division.newest), seed, MOST_FOR_DRIFT)]
     newest = seen(champion.contender.seer, gathered.traces.take(rows), seed)
-    data = champion.manifest.get("retuned_on", champion.manifest["data"])
-    before = {
-        tier: Deployed(_named(data["models"][tier]), _named(data.get("fingerprints", {}).get(tier, "")))
-        for tier in TIERS
-    }
-    names = {tier: (before[tier], gathered.deployed[tier]) for tier in TIERS}
+    names = {tier: (_answered(champion, tier), gathered.deployed[tier]) for tier in TIERS}
     tariffs = champion.manifest["tariff"], tariff.printed()
-    reference = Evidence.labelled(Observed.concatenate([held.tune, held.test]))
-    return measure(reference, newest, names, tariffs, seed)
+    return measure(_reference(champion), newest, names, tariffs, seed)
 
 
-def _named(name: str | None) -> frozenset[str]:
-    return frozenset({name} if name else ())
+def _reference(champion: Champion) -> Evidence:
+    """What a month is held against: the decisions that the champion was chosen on, or labelled rows if they are few."""
+    kept = champion.chosen_on
+    if kept is not None and len(np.unique(kept.rows.groups)) >= chosen_on.FEWEST_GROUPS:
+        return kept
+    return Evidence.labelled(Observed.concatenate([champion.held.tune, champion.held.test]))
+
+
+def _answered(champion: Champion, tier: str) -> Deployed:
+    """What answered for a tier when the champion was chosen, as far as its manifest says."""
+    known = champion.manifest.get("retuned_on", champion.manifest["data"])
+    answered = champion.manifest.get("chosen_on", {}).get("answered", {}).get(tier, {})
+    return Deployed(*(
+        frozenset(answered.get(name) or filter(None, [known.get(name, {}).get(tier)]))
+        for name in ("models", "fingerprints")
+    ))  # fmt: skip
 
 
 def _days_to_audit(champion: Champion, gathered: Material, days: int | None) -> float:
@@ -221,7 +230,7 @@ def _version(
         said = {"key": key, "champion": champion.name, "audited_at": last, **_kept(about)}
         warnings = [f"the guarantee has lapsed: {guarantee.why}"] if guarantee.state == "lapsed" else []
         made = version.write(
-            champion, proposal, gathered.traces, division, tariff, aim, settings, said, warnings
+            champion, proposal, gathered.traces, division, gathered.deployed, tariff, aim, settings, said, warnings
         )  # fmt: skip
     return made
 

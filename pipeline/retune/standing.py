@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import ArtifactError, InputError
-from pipeline import artifact, held_out
+from pipeline import artifact, chosen_on, held_out
 from pipeline.challenger import Contender
+from pipeline.evidence import Evidence
 from pipeline.held_out import HeldOut
 from pipeline.pointer import name_of
 from pipeline.recorder import CHAMPION, Recorder
@@ -28,6 +29,7 @@ class Champion:
         name: it is shipped under.
         manifest: of the version.
         held: rows that it was not fitted on.
+        chosen_on: logged decisions that a retune chose it on; None where it was trained, or made before such were kept.
         contender: its router, its rules and its operating point.
     """
 
@@ -35,6 +37,7 @@ class Champion:
     name: str
     manifest: Mapping[str, Any]
     held: HeldOut
+    chosen_on: Evidence | None
     contender: Contender
 
 
@@ -72,11 +75,12 @@ def opened(folder: Path) -> Champion:
     """
     manifest = artifact.read_whole(folder)
     held = held_out.read(folder, manifest["held_out"])
+    kept = chosen_on.read(folder, manifest["chosen_on"]) if "chosen_on" in manifest else None
     vocabulary = manifest["vocabulary"]
     smoothing = Smoothing(float(vocabulary["strength"]), float(vocabulary["regularisation"]))
     point = OperatingPoint(**manifest["operating_point"])
     return Champion(
-        folder, name_of(manifest), manifest, held, Contender(Files.open(folder), held.rules, point, smoothing)
+        folder, name_of(manifest), manifest, held, kept, Contender(Files.open(folder), held.rules, point, smoothing)
     )
 
 

@@ -13,11 +13,13 @@ import onnx
 
 from features.bags import Ints
 from features.errors import ArtifactError
-from pipeline import artifact, held_out, manifest, parts, report, sibling, train
+from pipeline import artifact, chosen_on, held_out, manifest, parts, report, sibling, train
 from pipeline.certificate import Certificate, certificate, tested
-from pipeline.challenger import Fitted, Proposal
+from pipeline.challenger import Fitted, Proposal, seen
 from pipeline.config import Aim, Config
 from pipeline.costs import Tariff
+from pipeline.drift.facts import Deployed
+from pipeline.evidence import Evidence
 from pipeline.export import export
 from pipeline.findings import Findings
 from pipeline.held_out import HeldOut
@@ -26,6 +28,7 @@ from pipeline.observed import Observed, observed
 from pipeline.retune.division import Division
 from pipeline.retune.standing import Champion
 from pipeline.sample import Priced
+from pipeline.schema import TIERS
 from pipeline.settings import Settings
 from pipeline.traces import Traces
 from pipeline.tune import Tuned, over
@@ -41,8 +44,8 @@ def made_for(out: Path, key: str) -> Path | None:
 
 
 def write(
-    champion: Champion, proposal: Proposal, traces: Traces, division: Division, tariff: Tariff, aim: Aim,
-    settings: Settings, about: Mapping[str, Any], warnings: list[str],
+    champion: Champion, proposal: Proposal, traces: Traces, division: Division, deployed: Mapping[str, Deployed],
+    tariff: Tariff, aim: Aim, settings: Settings, about: Mapping[str, Any], warnings: list[str],
 ) -> Path:  # fmt: skip
     """Write the version; returns its folder.
 
@@ -50,6 +53,7 @@ def write(
         champion: that it is to replace.
         proposal: what it is.
         traces, division: it was made from.
+        deployed: what answered for each tier in the newest days.
         tariff, aim, settings: it was tuned with.
         about: what the manifest says of the evidence, under "retune".
         warnings: sentences that a reader must not miss.
@@ -58,6 +62,7 @@ def write(
         ParityError: the files would decide otherwise than what was judged.
         StorageError: it cannot be written.
     """
+    kept = asked_by(proposal, traces, division, int(champion.manifest["config"]["seed"]))
     held = champion.held if proposal.fitted is None else held_by(proposal.fitted, traces, division, champion, proposal)
     priced = Priced.of(held, tariff, int(champion.manifest["config"]["seed"]))
     held_back = _certificate(priced, proposal, aim)
@@ -69,6 +74,7 @@ def write(
             "retune": dict(about),
             "tiers": manifest.tiers(traces.models, settings, tariff),
             "held_out": held_out.write(new, held),
+            "chosen_on": {**chosen_on.write(new, kept), "answered": {tier: deployed[tier].printed() for tier in TIERS}},
         }
         if proposal.fitted is None:
             complete = _with_threshold(new, champion, priced, tuned, findings, held, aim, settings, common)
@@ -96,6 +102,12 @@ def held_by(
         return observed(own, features, evidence, fitted.router.heads.probabilities(features), seed)
 
     return HeldOut(seen(division.tune), seen(test), proposal.contender.rules)
+
+
+def asked_by(proposal: Proposal, traces: Traces, division: Division, seed: int) -> Evidence:
+    """Newest logged decisions of the test part, as the router that is to serve sees them."""
+    rows = division.asked[parts.drawn(len(division.asked), seed, chosen_on.MOST)]
+    return seen(proposal.contender.seer, traces.take(rows), seed)
 
 
 def _learned(champion: Champion, proposal: Proposal, aim: Aim) -> bool:
