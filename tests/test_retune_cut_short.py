@@ -97,6 +97,12 @@ def test_message_is_text_in_the_page_and_nothing_else(here: Place, few: Month) -
     assert "<script>" not in text
 
 
+def test_failure_whose_message_is_no_utf_8_leaves_a_page_all_the_same(here: Place, few: Month, tmp_path: Path) -> None:
+    (bad := tmp_path / "bad.jsonl").write_text('{"\\ud800": 1}\n')
+    assert "columns: \\ud800" in failed(here, few, "columns: \ud800", traces=(str(bad),))
+    assert len(here.lines) == 1
+
+
 def test_same_failure_has_one_page(here: Place, few: Month) -> None:
     for _ in range(2):
         failed(here, few, "missing", logs=("missing/logs",))

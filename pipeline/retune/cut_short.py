@@ -22,6 +22,8 @@ from pipeline.retune.record import Decision
 
 TEMPLATE = "failed.html.j2"
 DIGITS = 12
+# What no UTF-8 can say, half a pair of surrogates, is spelled out: a message quotes what is in a file.
+SPELLED = "backslashreplace"
 
 
 class StoppedError(KeyboardInterrupt):
@@ -71,7 +73,7 @@ def _note(out: Path, dest: Path | None, known: Known, why: str) -> None:
     if where is not None:
         try:
             with replacing(out / where) as partial:
-                partial.write_text(_page(champion, known.found, why, left), encoding="utf-8")
+                partial.write_text(_page(champion, known.found, why, left), encoding="utf-8", errors=SPELLED)
         except StorageError:
             where = None
     line = history.Line("failed", champion, "" if left else champion, why, where.as_posix() if where else "")
@@ -88,7 +90,7 @@ def _serving(dest: Path | None) -> str:
 
 
 def _digest(champion: str, why: str) -> str:
-    return hashlib.sha256(f"{champion}: {why}".encode()).hexdigest()[:DIGITS]
+    return hashlib.sha256(f"{champion}: {why}".encode(errors=SPELLED)).hexdigest()[:DIGITS]
 
 
 def _page(champion: str, found: Found | None, why: str, left: list[Decision]) -> str:
