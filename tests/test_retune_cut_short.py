@@ -202,3 +202,47 @@ def test_run_that_is_stopped_when_all_is_done_says_so(here: Place, few: Month) -
 
     with pytest.raises(cut_short.StoppedError, match="is carried out"), cut_short.noted(here.out, here.dest):
         stop("")
+
+
+def interrupted(here: Place, files: Month) -> str:
+    """What is told of a run that somebody stops."""
+    with pytest.raises(cut_short.StoppedError) as stop:
+        retune(here.settings(files))
+    return str(stop.value)
+
+
+def stop(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_run_that_is_stopped_after_it_finished_an_earlier_one_does_not_say_that_it_decided(
+    here: Place, better: Month, few: Month, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "finish", stop)
+        assert interrupted(here, better).endswith("and the next run carries it out")
+    monkeypatch.setattr(monthly.material, "gather", stop)
+    said = "what an earlier run decided is carried out, and nothing more was decided: run it again"
+    assert interrupted(here, few) == said
+    assert interrupted(here, few) == "nothing was decided, and nothing has changed: run it again"
+
+
+def test_run_that_is_stopped_as_it_begins_takes_no_earlier_decision_for_its_own(
+    here: Place, few: Month, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retune(here.settings(few))
+    real, looks = record.decided, iter((stop,))
+    monkeypatch.setattr(record, "decided", lambda out: next(looks, real)(out))
+    assert interrupted(here, few) == "nothing was decided, and nothing has changed: run it again"
+
+
+def test_run_that_is_stopped_says_so_where_a_decision_cannot_be_read(
+    here: Place, few: Month, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        (folder := here.out / record.FOLDER / "0123456789ab").mkdir(parents=True)
+        (folder / record.FILE).write_text("{")
+        stop()
+
+    monkeypatch.setattr(monthly.material, "gather", broken)
+    assert "cannot be read" in interrupted(here, few)

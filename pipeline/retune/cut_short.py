@@ -55,15 +55,15 @@ def noted(out: Path, dest: Path | None) -> Iterator[Known]:
         StoppedError: somebody stopped it.
         TierRouterError: what was raised, whether page and line could be written or not.
     """
-    known, done = Known(), frozenset[str]()
+    known, before = Known(), None
     try:
-        done = record.done(out)
+        before = record.decided(out)
         yield known
     except TierRouterError as error:
         _note(out, dest, known, str(error))
         raise
     except KeyboardInterrupt as stop:
-        raise StoppedError(_told(out, done)) from stop
+        raise StoppedError(_told(out, before)) from stop
 
 
 def _note(out: Path, dest: Path | None, known: Known, why: str) -> None:
@@ -104,12 +104,18 @@ def _page(champion: str, found: Found | None, why: str, left: list[Decision]) ->
     )
 
 
-def _told(out: Path, done: frozenset[str]) -> str:
-    """What stands where a run was stopped that began when some decisions were done."""
-    if stands := _stands(_unfinished(out)):
+def _told(out: Path, before: list[Decision] | None) -> str:
+    """What stands where a run was stopped that had found some decisions, or had not come to look for them."""
+    try:
+        now = record.decided(out)
+    except StorageError as error:
+        return f"what stands is not known: {error}"
+    if stands := _stands([each for each in now if not each.done]):
         return stands
-    if record.done(out) - done:
+    if before is not None and {each.key for each in now} - {each.key for each in before}:
         return "the decision had been made and is carried out"
+    if any(not each.done for each in before or ()):
+        return "what an earlier run decided is carried out, and nothing more was decided: run it again"
     return "nothing was decided, and nothing has changed: run it again"
 
 

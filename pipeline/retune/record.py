@@ -84,24 +84,24 @@ def read(out: Path, key: str) -> Decision | None:
     return _read(folder_of(out, key) / FILE)
 
 
+def decided(out: Path) -> list[Decision]:
+    """All decisions, oldest first.
+
+    Raises:
+        StorageError: one cannot be read.
+    """
+    found = (_read(path) for path in (out / FOLDER).glob(f"*/{FILE}"))
+    return sorted((each for each in found if each is not None), key=lambda each: each.at)
+
+
 def unfinished(out: Path) -> list[Decision]:
     """Decisions that something is still to be done for, oldest first."""
-    return sorted((each for each in _all(out) if not each.done), key=lambda each: each.at)
-
-
-def done(out: Path) -> frozenset[str]:
-    """Keys of decisions that nothing is to be done for any more."""
-    return frozenset(each.key for each in _all(out) if each.done)
+    return [each for each in decided(out) if not each.done]
 
 
 def tested_by(out: Path, audited: str, key: str) -> int:
     """How many decisions, this one aside, tested the guarantee by an audit."""
-    return sum(each.audited == audited and each.key != key for each in _all(out))
-
-
-def _all(out: Path) -> list[Decision]:
-    found = (_read(path) for path in (out / FOLDER).glob(f"*/{FILE}"))
-    return [each for each in found if each is not None]
+    return sum(each.audited == audited and each.key != key for each in decided(out))
 
 
 def _read(path: Path) -> Decision | None:
