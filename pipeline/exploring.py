@@ -2,7 +2,7 @@
 
 The other tier costs the more, the further a request is from the threshold, in proportion; and for the same money most
 is learned if what costs more is asked more rarely (Cochran 1977, Sampling Techniques, 5.5). So the chance falls with
-the distance, but no further than to half of the mean: what is hardly ever tried is never learned, and weighs most in
+the distance, but no further than to `LEAST` of the mean: what is hardly ever tried is never learned, and weighs most in
 every estimate once it is. The chance depends on the request alone and is logged with each decision, which is all that
 estimates from logs need.
 """

@@ -35,7 +35,7 @@ def retune(config_file: Path, as_json: bool) -> None:
     promotes it or keeps the champion. A page says why. The same evidence is decided on once.
 
     Exit codes: 0 promoted, 10 champion kept (or the promotion overtaken: another version was shipped or gone back to
-    meanwhile), 11 not enough evidence, 2 bad input, 1 failure.
+    meanwhile), 11 not enough evidence, 2 bad input, 1 failure, 130 stopped.
     """
     with steps() as step:
         from threadpoolctl import threadpool_limits
