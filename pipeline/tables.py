@@ -71,7 +71,9 @@ def input_error(error: ValidationError, place: str) -> InputError:
     if found["type"] in ("model_type", "dict_type"):
         return InputError(f"{place}: {key} = {_shown(found['input'])}: expected a table")
     if found["type"] == "tuple_type":
-        return InputError(f"{place}: {key} = {_shown(found['input'])}: expected a list, as [{_shown(found['input'])}]")
+        given = _shown(found["input"])
+        example = f", as [{given}]" if isinstance(found["input"], str) else ""
+        return InputError(f"{place}: {key} = {given}: expected a list{example}")
     if found["type"] == "missing":
         return InputError(f"{place}: {key} is missing: add it")
     return InputError(f"{place}: {key} = {_shown(found['input'])}: {message}")

@@ -357,6 +357,11 @@ def test_bad_value_is_named_with_what_was_expected(more: dict[str, Any], message
     assert message in refused(**more)
 
 
+@pytest.mark.parametrize(("given", "shown"), [({"old": 1}, "{...}"), (5, "5")])
+def test_no_list_is_made_of_what_could_not_be_in_it(given: Any, shown: str) -> None:
+    assert refused(aliases=given).endswith(f"aliases = {shown}: expected a list")
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
