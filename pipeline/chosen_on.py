@@ -25,6 +25,7 @@ MOST = 20_000
 # To be held against: beside 1,600 nearly half of the months are found in which flash is five points worse, beside 500
 # one in twelve (`tests.bench.drifting`).
 FEWEST_GROUPS = 1_500
+FEWEST_ARRIVED = 1_000  # groups with an outcome, for answers; of those 1,600 it were about 1,120
 
 
 def write(folder: Path, known: Evidence) -> dict[str, Any]:

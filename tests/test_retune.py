@@ -659,6 +659,18 @@ def test_kept_decisions_that_are_too_few_give_way_to_labelled_rows(
     assert "Model of flash" not in {one.name for one in drift.alarms}
 
 
+def test_answers_are_held_against_labelled_rows_where_few_outcomes_of_the_kept_decisions_are_known(
+    shifted: tuple[Place, Month], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chosen_on, "FEWEST_ARRIVED", 10_000)
+    drift = drifted(*shifted)
+    assert drift.reference.startswith("logged decisions of ")
+    assert "labelled rows that the champion was measured on" in drift.graded
+    assert "Calibration of flash" in {one.name for one in drift.alarms}
+    assert {one.topic for one in drift.alarms} == {"answers"}
+    assert f"Its answers are compared with {drift.graded}" in pages(shifted[0])
+
+
 def test_champion_whose_decisions_are_damaged_is_refused(shifted: tuple[Place, Month]) -> None:
     place, second = shifted
     (place.out / "v2" / chosen_on.FILE).write_bytes(b"")

@@ -60,7 +60,8 @@ DRIFT = Drift(
         Finding("Flash's answers", "answers", -0.012, "points", "flash was right in 71.2 % and is in 70.0 %",
                 material=0.02, p_value=0.4, adjusted=0.9, verdict=STEADY),
     ),
-    level=0.05, reference="labelled rows", rows=(6_000, 41_518), groups=(5_800, 40_002), prices_changed=False,
+    level=0.05, reference="labelled rows", graded="", rows=(6_000, 41_518), groups=(5_800, 40_002),
+    prices_changed=False,
 )  # fmt: skip
 
 

@@ -132,13 +132,13 @@ def test_false_alarms_keep_to_the_level_where_a_daily_z_test_does_not(setting: S
 
 
 @pytest.mark.parametrize("setting", [Setting(0.05, below=0.05), Setting(0.05, audits=20, below=0.05)])
-def test_version_five_points_below_its_claim_is_found_within_two_weeks(setting: Setting) -> None:
-    watch, _ = simulated(setting, 14, 20)
+def test_version_five_points_below_its_claim_is_found_within_three_weeks(setting: Setting) -> None:
+    watch, _ = simulated(setting, 21, 20)
     assert (watch < NEVER).mean() >= 0.9
 
 
 def test_version_that_gets_worse_after_two_good_months_is_found_too() -> None:
-    watch, _ = simulated(Setting(0.05, below=0.10, before=-0.01, change=60), 75, 10)
+    watch, _ = simulated(Setting(0.05, below=0.10, before=-0.01, change=60), 80, 10)
     assert ((watch > 60) & (watch < NEVER)).mean() >= 0.9
 
 

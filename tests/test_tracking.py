@@ -311,17 +311,17 @@ def test_store_that_refuses_leaves_what_is_served(
 
 @pytest.mark.parametrize("asked", ["to be opened", "to move the alias"])
 def test_store_that_another_process_holds_is_named_with_a_remedy(
-    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+    tmp_path: Path, out: Path, trained: Any, monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copyfile(out / "mlflow.db", tmp_path / "mlflow.db")
+    shutil.copyfile(trained.out / "mlflow.db", tmp_path / "mlflow.db")
     said = rf"{tmp_path}/mlflow.db is locked by another process .*`mlflow ui`.* run this again, which is safe"
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, recorder(tmp_path) as store:
         if asked == "to move the alias":
             store.find("0")  # it is open
         database.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StorageError, match=said):
-            store.crown("1")
+            store.crown("2")
     assert champion(tmp_path) == "1"
 
 

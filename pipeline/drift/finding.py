@@ -77,6 +77,7 @@ class Drift:
         findings: by topic.
         level: largest probability that a month like the reference raises the alarm.
         reference: what the month is compared with, in words.
+        graded: what its answers are compared with, in words; "" where that is the reference.
         rows, groups: of the reference and of the month.
         prices_changed: whether a price is another one; no alarm, but a reason to choose the threshold anew.
     """
@@ -84,6 +85,7 @@ class Drift:
     findings: tuple[Finding, ...]
     level: float
     reference: str
+    graded: str
     rows: tuple[int, int]
     groups: tuple[int, int]
     prices_changed: bool
@@ -113,6 +115,7 @@ class Drift:
             "alarm": self.alarm,
             "level": self.level,
             "reference": self.reference,
+            "graded": self.graded,
             "rows": list(self.rows),
             "groups": list(self.groups),
             "prices_changed": self.prices_changed,

@@ -22,6 +22,7 @@ def measure(
     tariffs: tuple[Printed, Printed],
     seed: int,
     level: float = LEVEL,
+    graded: Evidence | None = None,
 ) -> Drift:
     """What moved between the rows a champion was chosen on and a month of its traffic.
 
@@ -38,10 +39,12 @@ def measure(
         seed: of the draws.
         level: in (0, 1), largest probability that a month of the same distribution raises the alarm, all tests taken
             together.
+        graded: rows that answers are compared with, where few outcomes of the reference are known; None: the reference.
     """
+    graded = reference if graded is None else graded
     pair = Pair.of(reference, newest, seed)
     found = [
-        *(_tests(pair, reference, newest) if pair.enough else _too_few(pair)),
+        *(_tests(pair, graded, newest) if pair.enough else _too_few(pair)),
         *deployments(names),
         *prices(*tariffs, reference),
     ]
@@ -49,6 +52,7 @@ def measure(
         findings=judged(found, level),
         level=level,
         reference=_told(reference),
+        graded="" if graded is reference else f"{len(graded):,} {_told(graded)}",
         rows=(len(reference), len(newest.rows)),
         groups=(len(pair.before_rows), len(pair.now_rows)),
         prices_changed=any(finding.verdict == RETUNE for finding in found),
@@ -63,9 +67,9 @@ def _told(reference: Evidence) -> str:
     return f"logged decisions{days} that the champion was chosen on"
 
 
-def _tests(pair: Pair, reference: Evidence, newest: Evidence) -> Iterator[Finding]:
+def _tests(pair: Pair, graded: Evidence, newest: Evidence) -> Iterator[Finding]:
     yield from requests(pair)
-    yield from answers(reference, newest, pair.seed)
+    yield from answers(graded, newest, pair.seed)
 
 
 def _too_few(pair: Pair) -> Iterator[Finding]:

@@ -101,6 +101,8 @@ def _notes(drift: Drift) -> Iterator[str]:
         f"The month has {now:,} requests in {now_groups:,} groups. It is compared with {before:,} "
         f"{drift.reference}, in {before_groups:,} groups. The requests of a group count once."
     )
+    if drift.graded:
+        yield f"Its answers are compared with {drift.graded}, for few outcomes of those decisions are known."
     if drift.tested:
         yield (
             f"Of months in which nothing moved, at most {drift.level:.0%} raise the alarm by chance: the "

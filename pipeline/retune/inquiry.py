@@ -131,15 +131,26 @@ def _drift(champion: Champion, gathered: Material, division: Division, tariff: T
     newest = seen(champion.contender.seer, gathered.traces.take(rows), seed)
     names = {tier: (_answered(champion, tier), gathered.deployed[tier]) for tier in TIERS}
     tariffs = champion.manifest["tariff"], tariff.printed()
-    return measure(_reference(champion), newest, names, tariffs, seed)
+    reference, graded = _references(champion)
+    return measure(reference, newest, names, tariffs, seed, graded=graded)
 
 
-def _reference(champion: Champion) -> Evidence:
-    """What a month is held against: the decisions that the champion was chosen on, or labelled rows if they are few."""
+def _references(champion: Champion) -> tuple[Evidence, Evidence]:
+    """What a month's requests are held against, and its answers.
+
+    Both are the decisions that the champion was chosen on, or its labelled rows where these are few, or few of their
+    outcomes are known.
+    """
+    labelled = Evidence.labelled(Observed.concatenate([champion.held.tune, champion.held.test]))
     kept = champion.chosen_on
-    if kept is not None and len(np.unique(kept.rows.groups)) >= chosen_on.FEWEST_GROUPS:
-        return kept
-    return Evidence.labelled(Observed.concatenate([champion.held.tune, champion.held.test]))
+    if kept is None or _groups(kept) < chosen_on.FEWEST_GROUPS:
+        return labelled, labelled
+    arrived = kept.take(np.flatnonzero(kept.usable & ~np.isnan(kept.rows.outcomes).all(1)))
+    return kept, kept if _groups(arrived) >= chosen_on.FEWEST_ARRIVED else labelled
+
+
+def _groups(known: Evidence) -> int:
+    return len(np.unique(known.rows.groups))
 
 
 def _answered(champion: Champion, tier: str) -> Deployed:
