@@ -146,8 +146,9 @@ def time(cell: Cell) -> datetime | None:
         if not 0 <= cell <= LATEST_SECOND:
             raise CellError("expected ISO 8601, or seconds since 1970")
         return datetime.fromtimestamp(cell, UTC)
+    said = text(str(cell)) or ""  # which has a complaint of its own
     try:
-        value = cell if isinstance(cell, datetime) else datetime.fromisoformat(text(str(cell)) or "")
+        value = cell if isinstance(cell, datetime) else datetime.fromisoformat(said)
     except ValueError as error:
         raise CellError("expected ISO 8601, or seconds since 1970") from error
     return value if value.tzinfo else value.replace(tzinfo=UTC)
