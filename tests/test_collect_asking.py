@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -19,7 +20,7 @@ import pytest
 from scripted import OUTPUT_LIMIT, PRICES, Bench, Reply, Seen, answer, bench, completion, error, says, task, task_file
 
 from features.errors import EndpointError, InputError, StorageError
-from pipeline.collect.asking import DISK_FULL, GIVEN_UP_IN_A_ROW, INTERRUPTED, OUT_OF_BUDGET
+from pipeline.collect.asking import DISK_FULL, GIVEN_UP_IN_A_ROW, INTERRUPTED, OUT_OF_BUDGET, Ask, Asking
 from pipeline.collect.journal import opened
 from pipeline.collect.protocol import most_input_tokens
 from pipeline.collect.storage import ballast_of
@@ -308,6 +309,23 @@ def test_an_endpoint_that_is_down_ends_the_run_after_ten_requests_in_a_row(tmp_p
     with bench(tmp_path, script, 300, concurrency=1) as found:
         board = found.collect()
         assert board.ending.startswith(f"pro: {GIVEN_UP_IN_A_ROW} requests in a row failed, the last with HTTP 503")
+        assert Counter(each.tier for each in found.server.seen)["pro"] == GIVEN_UP_IN_A_ROW
+        assert board.scores["pro"].left == 290
+
+
+def test_a_request_that_was_to_begin_as_the_run_ended_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Asking.one
+
+    async def late(asking: Asking, ask: Ask) -> Any:
+        await asyncio.sleep(0.05)
+        return await begin(asking, ask)
+
+    monkeypatch.setattr(Asking, "one", late)
+    script = lambda seen: error(503) if seen.tier == "pro" else answer()  # noqa: E731
+    with bench(tmp_path, script, 300, concurrency=1) as found:
+        board = found.collect()
         assert Counter(each.tier for each in found.server.seen)["pro"] == GIVEN_UP_IN_A_ROW
         assert board.scores["pro"].left == 290
 

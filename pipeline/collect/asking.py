@@ -151,6 +151,8 @@ class Asking:
         assert task
         self._idle.add(task)
         try:
+            if self._no_more_tries:  # the end came between the task's making and its first step
+                raise asyncio.CancelledError
             reply = await self._tried(ask, line, tries)
         except CallError as failure:
             self._give_up(ask.tier, line, failure)
